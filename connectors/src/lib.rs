@@ -1,0 +1,25 @@
+//! How bytes come and go. Connectors move raw messages and Arrow batches; they know nothing of
+//! twins, of timely or of jobs.
+//!
+//! ```text
+//!   mqtt::source --.                                             .--> mqtt::sink
+//!   file::source --+-> lanes: queue of Intake --> the engine --> +--> file::sink   queue of MessageBatch
+//!                                                                '--> archive      queue of ArchiveBatch
+//! ```
+//! Every connector is one thread of its own behind a queue that is bounded by bytes, so that what is
+//! slow slows what feeds it and nothing is dropped. `clock` is the port to the wall clock, `folder`
+//! the data folder that one run owns.
+
+pub mod archive;
+pub mod clock;
+pub mod file;
+pub mod folder;
+pub mod message;
+pub mod mqtt;
+pub mod queue;
+pub mod secret;
+pub mod sink;
+pub mod source;
+
+mod reminder;
+mod thread;

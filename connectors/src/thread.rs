@@ -1,0 +1,76 @@
+//! The thread of a connector: it can be asked to stop, and waiting for its end has a bound.
+
+use crate::queue::Waker;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use tracing::error;
+
+/// Asks a thread to stop, and wakes it from whatever it waits for.
+#[derive(Default)]
+pub(crate) struct StopSignal {
+    asked: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl StopSignal {
+    /// Asks. The order of the two steps matters: who is woken sees that it was asked.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker();
+        }
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// To be set before the first wait; a stop that was asked earlier is seen through `is_asked`.
+    pub(crate) fn set_waker(&self, waker: Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+}
+
+/// A running thread of a connector.
+pub(crate) struct Worker {
+    name: String,
+    /// Disconnects when the thread ends, also by a panic.
+    ended: Mutex<mpsc::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (running, ended) = mpsc::channel::<()>();
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            let _running = running;
+            body();
+        })?;
+        Ok(Self { name: name.to_owned(), ended: Mutex::new(ended), thread: Some(thread) })
+    }
+
+    /// Waits for the end; `false` when the thread still runs after `timeout`.
+    pub(crate) fn join_within(&mut self, timeout: Duration) -> bool {
+        let Some(thread) = self.thread.take() else { return true };
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if matches!(ended.recv_timeout(timeout), Err(RecvTimeoutError::Timeout)) {
+            self.thread = Some(thread);
+            return false;
+        }
+        if thread.join().is_err() {
+            error!(thread = %self.name, "connector ended by a panic; what it had queued is not written");
+        }
+        true
+    }
+}
+
+/// A waker for a thread that waits in `std::thread::park`.
+pub(crate) fn unpark_current() -> Waker {
+    let thread = std::thread::current();
+    Arc::new(move || thread.unpark())
+}
