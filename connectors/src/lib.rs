@@ -21,5 +21,6 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 
+mod lanes;
 mod reminder;
 mod thread;

@@ -1,6 +1,7 @@
 //! When a file of the archive is complete, as one setting: `128MB/10m`.
 
 use bytesize::ByteSize;
+use humantime_serde::re::humantime;
 use serde::de::{Deserialize, Deserializer, Error};
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,14 +28,16 @@ impl FromStr for Roll {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut roll = Self { size: None, age: None };
         for part in text.split('/').map(str::trim) {
-            if let Ok(size) = part.parse::<ByteSize>()
+            // `10m` would do as a size too, and `128M` as an age of months: what ends in B is a size,
+            // and what ends in M is left to nobody's guess.
+            let size = part.ends_with(['B', 'b']).then(|| part.parse::<ByteSize>().ok()).flatten();
+            let age = (!part.ends_with('M')).then(|| part.parse::<humantime::Duration>().ok()).flatten();
+            if let Some(size) = size.filter(|size| size.as_u64() > 0)
                 && roll.size.is_none()
-                && size.as_u64() > 0
             {
                 roll.size = Some(size);
-            } else if let Ok(age) = part.parse::<humantime_serde::re::humantime::Duration>()
+            } else if let Some(age) = age.filter(|age| !age.is_zero())
                 && roll.age.is_none()
-                && !age.is_zero()
             {
                 roll.age = Some(*age);
             } else {
@@ -70,6 +73,7 @@ mod tests {
         check("10m", Some((0, 600_000)));
         check("500ms / 1KiB", Some((1024, 500)));
         check("1h 30m/2GB", Some((2_000_000_000, 5_400_000)));
+        check("128M", None);
         check("", None);
         check("ten", None);
         check("10m/20m", None);

@@ -3,6 +3,8 @@
 pub mod sink;
 pub mod source;
 
+mod line;
+
 use serde::Deserialize;
 use std::path::PathBuf;
 

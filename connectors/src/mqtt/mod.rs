@@ -3,9 +3,11 @@
 //! `source` takes messages from a broker, `sink` publishes to one, `embedded` is a small broker
 //! inside the process for the demo and for tests.
 
+mod client;
 pub mod embedded;
 pub mod sink;
 pub mod source;
+mod window;
 
 use crate::secret::Secret;
 use bytesize::ByteSize;
