@@ -1,0 +1,220 @@
+//! Step 1, the physical event handler: a raw message -> 0..n normalised physical events.
+//!
+//! ```text
+//!  topic ─► routes (streams whose pattern takes it) ─► payload plan ─► EventBatch
+//!                                                            └───────► DeadLetter, element by element
+//! ```
+//!
+//! What cannot be read is a dead letter with its reason (rule 3.7), never an error: a fleet has
+//! always one device that speaks nonsense.
+
+mod json;
+mod plan;
+mod settings;
+mod topic;
+
+pub use plan::{StreamPlan, TwinSource};
+pub use settings::{
+    ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
+};
+pub use topic::TopicPattern;
+
+use crate::batch::EventBatch;
+use crate::time::ArrivalTime;
+use plan::Captured;
+
+/// Most streams of a type (rule 8.2).
+pub const STREAMS_MAX: usize = 16;
+/// Deepest nesting of a payload (rule 8.2).
+pub const NESTING_MAX: usize = 32;
+/// How much of a payload a dead letter keeps.
+pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 1_024;
+
+/// A message as it came from a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Position in its source.
+    pub position: u64,
+    /// When it was taken.
+    pub arrived_at: ArrivalTime,
+    /// Topic, as bytes: a broker may send what is no UTF-8.
+    pub topic: &'a [u8],
+    /// Payload; only its beginning where `oversize` is set.
+    pub payload: &'a [u8],
+    /// The broker kept it for late listeners: not a live measurement (rule 3.6).
+    pub retained: bool,
+    /// True length of a payload over the limit of its source.
+    pub oversize: Option<u64>,
+}
+
+/// What could not be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeadLetter {
+    /// When it arrived.
+    pub at: ArrivalTime,
+    /// Number of the source in the job.
+    pub source: u16,
+    /// Position in that source.
+    pub position: u64,
+    /// Topic, as far as it is text.
+    pub topic: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The beginning of the payload or element, as far as it is text.
+    pub payload: String,
+}
+
+impl DeadLetter {
+    /// Everything of the message but the reason.
+    pub fn of(message: &Message<'_>, source: u16, reason: String, payload: &[u8]) -> Self {
+        let payload = &payload[..payload.len().min(DEAD_LETTER_PAYLOAD_BYTES_MAX)];
+        Self {
+            at: message.arrived_at,
+            source,
+            position: message.position,
+            topic: String::from_utf8_lossy(message.topic).into_owned(),
+            reason,
+            payload: String::from_utf8_lossy(payload).into_owned(),
+        }
+    }
+}
+
+/// A stream that takes the messages of some topics of one source.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Number of the type in the job.
+    pub twin_type: u16,
+    /// Number of the stream in the type.
+    pub stream: u16,
+    /// What of the payload is what.
+    pub plan: StreamPlan,
+}
+
+/// Decodes the messages of one source.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    source: u16,
+    routes: Vec<Route>,
+    scratch: json::Scratch,
+}
+
+impl Decoder {
+    /// A decoder of the streams that come from the source with this number.
+    pub fn new(source: u16, routes: Vec<Route>) -> Self {
+        Self {
+            source,
+            routes,
+            scratch: json::Scratch::default(),
+        }
+    }
+
+    /// The filters to subscribe to, each once.
+    pub fn filters(&self) -> Vec<String> {
+        let mut filters = Vec::new();
+        for route in &self.routes {
+            for pattern in &route.plan.patterns {
+                let filter = pattern.filter();
+                if !filters.contains(&filter) {
+                    filters.push(filter);
+                }
+            }
+        }
+        filters
+    }
+
+    /// A number that is the same for all topics that may speak of one twin, so that a source may
+    /// hand its messages to several workers and keep each twin's order. Where some id stands in
+    /// payloads, or one topic speaks of two twins, it is the same for all.
+    pub fn lane_key(&self) -> LaneKey {
+        let in_payload = |route: &Route| matches!(route.plan.twin, TwinSource::Payload);
+        let ambiguous = |(index, route): (usize, &Route)| {
+            self.routes[..index]
+                .iter()
+                .any(|other| other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan))
+        };
+        let one_lane =
+            self.routes.iter().any(in_payload) || self.routes.iter().enumerate().any(ambiguous);
+        LaneKey {
+            routes: if one_lane {
+                Vec::new()
+            } else {
+                self.routes.clone()
+            },
+        }
+    }
+
+    /// Appends the events of a message to `events`, and what is wrong to `dead_letters`.
+    pub fn decode(
+        &mut self,
+        message: &Message<'_>,
+        events: &mut EventBatch,
+        dead_letters: &mut Vec<DeadLetter>,
+    ) {
+        let source = self.source;
+        let mut refuse = |reason: String, payload: &[u8]| {
+            dead_letters.push(DeadLetter::of(message, source, reason, payload));
+        };
+        if let Some(bytes) = message.oversize {
+            return refuse(
+                format!("the payload has {bytes} bytes, more than the source's max_payload"),
+                message.payload,
+            );
+        }
+        let Ok(topic) = std::str::from_utf8(message.topic) else {
+            return refuse("the topic is not UTF-8".into(), message.payload);
+        };
+        if message.payload.is_empty() {
+            return refuse("the payload is empty".into(), message.payload);
+        }
+        let mut captured = Captured::default();
+        let mut taken = false;
+        for route in &self.routes {
+            if route.plan.takes(topic, &mut captured) {
+                taken = true;
+                json::decode(
+                    route,
+                    message,
+                    &captured,
+                    &mut self.scratch,
+                    events,
+                    &mut refuse,
+                );
+            }
+        }
+        if !taken {
+            refuse(
+                "no stream of the job takes this topic".into(),
+                message.payload,
+            );
+        }
+    }
+}
+
+/// See [`Decoder::lane_key`].
+#[derive(Clone, Debug)]
+pub struct LaneKey {
+    routes: Vec<Route>,
+}
+
+impl LaneKey {
+    /// The key of a topic.
+    pub fn of(&self, topic: &[u8]) -> u64 {
+        let Ok(topic) = std::str::from_utf8(topic) else {
+            return 0;
+        };
+        let mut captured = Vec::new();
+        for route in &self.routes {
+            if let Some(index) = route.plan.matching(topic, &mut captured)
+                && let TwinSource::Topic(template) = &route.plan.twin
+            {
+                let mut id = String::new();
+                template.fill(index, &captured, &mut id);
+                return crate::id::hash(id.as_bytes());
+            }
+        }
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,364 @@
+//! A stream's mapping, compiled: which parts of a payload are what.
+
+use indexmap::IndexMap;
+
+use super::TopicPattern;
+use super::settings::{AtSettings, MappingSettings, StreamSettings, TimeFormat};
+use crate::model::{Kind, Model, Property};
+use crate::problem::{Problem, suggestion};
+
+/// A stream, compiled.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub(super) patterns: Vec<TopicPattern>,
+    pub(super) twin: TwinSource,
+    pub(super) has_device_time: bool,
+    pub(super) time_format: TimeFormat,
+    /// Pointer to the array of elements, as its tokens.
+    pub(super) each: Option<Vec<String>>,
+    pub(super) leaves: Vec<Leaf>,
+    /// Where the leaves are; node 0 is the payload, or the element of `each`.
+    pub(super) nodes: Vec<Node>,
+    /// A leaf stands inside another: the payload is read whole before it is taken apart.
+    pub(super) nested_leaves: bool,
+}
+
+/// Where the id of a message's twin is from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TwinSource {
+    /// From the topic's captures.
+    Topic(IdTemplate),
+    /// From the payload (the leaf [`Target::Twin`]).
+    Payload,
+}
+
+/// An id made of text and captures: `{site}-{device}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdTemplate {
+    /// For each pattern of the stream, the parts: captures differ in place between patterns.
+    parts: Vec<Vec<Part>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    Text(String),
+    Capture(usize),
+}
+
+/// What a part of the payload is.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub pointer: String,
+    pub target: Target,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    DeviceTime,
+    Twin,
+    Historical,
+    Property(PropertyTarget),
+    Event(u16),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PropertyTarget {
+    pub index: u16,
+    pub property: Property,
+    /// What values mean, by their text.
+    pub map: IndexMap<String, serde_json::Value>,
+}
+
+/// A place in the payload: its children by key (or index), and the leaf that stands here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    pub children: Vec<(String, usize)>,
+    pub leaves: Vec<usize>,
+}
+
+impl IdTemplate {
+    fn parse(template: &str, patterns: &[TopicPattern]) -> Result<Self, Problem> {
+        let mut all = Vec::new();
+        for pattern in patterns {
+            let captures: Vec<&str> = pattern.captures().collect();
+            let mut parts = Vec::new();
+            let mut rest = template;
+            while let Some(open) = rest.find('{') {
+                if open > 0 {
+                    parts.push(Part::Text(rest[..open].into()));
+                }
+                let Some(close) = rest[open..].find('}') else {
+                    return Err(Problem::new(
+                        format!("`{template}` has an open brace"),
+                        "write captures as {name}",
+                    ));
+                };
+                let name = &rest[open + 1..open + close];
+                let Some(index) = captures.iter().position(|capture| *capture == name) else {
+                    return Err(Problem::new(
+                        format!("the topic `{}` has no capture {{{name}}}", pattern.filter()),
+                        "write {twin} as a level of every topic, or say with `twin:` where the id is \
+                         (a template such as \"{site}-{device}\", or a pointer such as /deviceId)",
+                    ));
+                };
+                parts.push(Part::Capture(index));
+                rest = &rest[open + close + 1..];
+            }
+            if !rest.is_empty() {
+                parts.push(Part::Text(rest.into()));
+            }
+            all.push(parts);
+        }
+        Ok(Self { parts: all })
+    }
+
+    /// Appends the id of a topic that the pattern with this index took.
+    pub(super) fn fill(&self, pattern: usize, captured: &[&str], id: &mut String) {
+        let mut buffer = String::new();
+        for part in &self.parts[pattern] {
+            match part {
+                Part::Text(text) => id.push_str(text),
+                Part::Capture(index) => {
+                    id.push_str(crate::id::decode_from_topic(captured[*index], &mut buffer));
+                }
+            }
+        }
+    }
+}
+
+impl StreamPlan {
+    /// Compiles a stream against its type's model, or says what is wrong with it.
+    pub fn compile(settings: &StreamSettings, model: &Model) -> Result<Self, Problem> {
+        if settings.topics.is_empty() {
+            return Err(Problem::new(
+                "the stream has no topic",
+                "add topics: [\"device/{twin}/telemetry\"]",
+            )
+            .under("topics"));
+        }
+        let mut patterns = Vec::new();
+        for (index, topic) in settings.topics.iter().enumerate() {
+            let pattern = TopicPattern::parse(topic)
+                .map_err(|problem| problem.under(index.to_string()).under("topics"))?;
+            patterns.push(pattern);
+        }
+        if settings.properties.is_empty() && settings.events.is_empty() {
+            return Err(Problem::new(
+                "the stream maps nothing",
+                "add properties: {temperature: /data/temperature}, or events",
+            ));
+        }
+        let mut builder = PlanBuilder::default();
+        let (has_device_time, time_format) = match &settings.at {
+            AtSettings::Arrival(_) => (false, TimeFormat::UnixMs),
+            AtSettings::Pointer(at) => {
+                builder
+                    .add(&at.pointer, Target::DeviceTime)
+                    .map_err(|problem| problem.under("pointer").under("at"))?;
+                (true, at.format)
+            }
+        };
+        let twin = compile_twin(settings, &patterns, &mut builder)
+            .map_err(|(key, problem)| problem.under(key))?;
+        if let Some(pointer) = &settings.historical {
+            builder
+                .add(pointer, Target::Historical)
+                .map_err(|problem| problem.under("historical"))?;
+        }
+        for (name, mapping) in &settings.properties {
+            compile_mapping(name, mapping, model, &mut builder)
+                .map_err(|problem| problem.under(name).under("properties"))?;
+        }
+        for (name, pointer) in &settings.events {
+            let target = model.require_event(name).map(Target::Event);
+            target
+                .and_then(|target| builder.add(pointer, target))
+                .map_err(|problem| problem.under(name).under("events"))?;
+        }
+        let each = match &settings.each {
+            Some(pointer) => Some(tokens(pointer).map_err(|problem| problem.under("each"))?),
+            None => None,
+        };
+        Ok(Self {
+            patterns,
+            twin,
+            has_device_time,
+            time_format,
+            each,
+            nested_leaves: builder.has_nested_leaves(),
+            leaves: builder.leaves,
+            nodes: builder.nodes,
+        })
+    }
+
+    /// The stream's topic patterns.
+    pub fn patterns(&self) -> &[TopicPattern] {
+        &self.patterns
+    }
+
+    /// Whether some topic is taken by both streams.
+    pub(super) fn overlaps(&self, other: &StreamPlan) -> bool {
+        let overlaps = |a: &TopicPattern| other.patterns.iter().any(|b| a.overlaps(b));
+        self.patterns.iter().any(overlaps)
+    }
+
+    /// Whether one of the stream's patterns takes a topic; see [`StreamPlan::matching`].
+    pub(super) fn takes<'t>(&self, topic: &'t str, captured: &mut Captured<'t>) -> bool {
+        match self.matching(topic, &mut captured.texts) {
+            Some(pattern) => {
+                captured.pattern = pattern;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The index of the first pattern that takes a topic, and its captures.
+    pub(super) fn matching<'t>(&self, topic: &'t str, texts: &mut Vec<&'t str>) -> Option<usize> {
+        self.patterns
+            .iter()
+            .position(|pattern| pattern.matches(topic, texts))
+    }
+}
+
+/// The captures of a topic, and the pattern that took it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Captured<'t> {
+    pub texts: Vec<&'t str>,
+    pub pattern: usize,
+}
+
+fn compile_twin(
+    settings: &StreamSettings,
+    patterns: &[TopicPattern],
+    builder: &mut PlanBuilder,
+) -> Result<TwinSource, (&'static str, Problem)> {
+    match settings.twin.as_deref() {
+        Some(pointer) if pointer.starts_with('/') => {
+            builder
+                .add(pointer, Target::Twin)
+                .map_err(|problem| ("twin", problem))?;
+            Ok(TwinSource::Payload)
+        }
+        Some(template) if !template.contains('{') => Err((
+            "twin",
+            Problem::new(
+                format!("`{template}` would be one id for all"),
+                "write a template over the topic's captures (\"{site}-{device}\"), or a pointer (/id)",
+            ),
+        )),
+        template => {
+            let key = if template.is_some() { "twin" } else { "topics" };
+            IdTemplate::parse(template.unwrap_or("{twin}"), patterns)
+                .map(TwinSource::Topic)
+                .map_err(|problem| (key, problem))
+        }
+    }
+}
+
+fn compile_mapping(
+    name: &str,
+    mapping: &MappingSettings,
+    model: &Model,
+    builder: &mut PlanBuilder,
+) -> Result<(), Problem> {
+    let index = model.require_property(name)?;
+    let property = model.properties[usize::from(index)].clone();
+    let map = match mapping {
+        MappingSettings::Pointer(_) => IndexMap::new(),
+        MappingSettings::Mapped(mapped) => mapped.map.clone(),
+    };
+    if let Kind::Enum(words) = &property.kind {
+        for (from, to) in &map {
+            let word = to.as_str().unwrap_or_default();
+            if !words.iter().any(|one| one == word) {
+                return Err(Problem::new(
+                    format!("`{to}` is no value of `{name}`"),
+                    suggestion(word, words.iter().map(String::as_str)),
+                )
+                .under(from)
+                .under("map"));
+            }
+        }
+    }
+    let target = Target::Property(PropertyTarget {
+        index,
+        property,
+        map,
+    });
+    builder.add(mapping.pointer(), target)
+}
+
+/// Collects leaves into the tree of places.
+#[derive(Debug)]
+struct PlanBuilder {
+    nodes: Vec<Node>,
+    leaves: Vec<Leaf>,
+}
+
+impl Default for PlanBuilder {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+            leaves: Vec::new(),
+        }
+    }
+}
+
+impl PlanBuilder {
+    fn add(&mut self, pointer: &str, target: Target) -> Result<(), Problem> {
+        let mut node = 0;
+        for token in tokens(pointer)? {
+            let known = self.nodes[node]
+                .children
+                .iter()
+                .find(|(key, _)| *key == token);
+            node = match known {
+                Some((_, child)) => *child,
+                None => {
+                    let child = self.nodes.len();
+                    self.nodes.push(Node::default());
+                    self.nodes[node].children.push((token, child));
+                    child
+                }
+            };
+        }
+        self.nodes[node].leaves.push(self.leaves.len());
+        self.leaves.push(Leaf {
+            pointer: pointer.into(),
+            target,
+        });
+        Ok(())
+    }
+
+    fn has_nested_leaves(&self) -> bool {
+        let nested = |node: &Node| {
+            node.leaves.len() > 1 || (!node.leaves.is_empty() && !node.children.is_empty())
+        };
+        self.nodes.iter().any(nested)
+    }
+}
+
+/// The reference tokens of a JSON Pointer (RFC 6901, section 4).
+fn tokens(pointer: &str) -> Result<Vec<String>, Problem> {
+    if pointer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(rest) = pointer.strip_prefix('/') else {
+        return Err(Problem::new(
+            format!("`{pointer}` is no JSON Pointer"),
+            format!("begin it with a slash: /{}", pointer.replace('.', "/")),
+        ));
+    };
+    let tokens: Vec<String> = rest
+        .split('/')
+        .map(|token| token.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    if tokens.len() > super::NESTING_MAX {
+        return Err(Problem::new(
+            format!("the pointer has {} levels", tokens.len()),
+            format!("a payload may nest {} levels", super::NESTING_MAX),
+        ));
+    }
+    Ok(tokens)
+}

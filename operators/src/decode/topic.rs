@@ -1,0 +1,197 @@
+//! Topic patterns of a job file: `device/{twin}/telemetry/+`.
+//!
+//! `{name}` captures one level, `+` skips one, a last `#` takes the rest (MQTT 3.1.1, 4.7).
+
+use crate::problem::Problem;
+
+/// A pattern, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicPattern {
+    levels: Vec<Level>,
+    /// Whether it ends in `#`.
+    takes_rest: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Level {
+    Exactly(String),
+    Any,
+    Capture(String),
+}
+
+impl TopicPattern {
+    /// Reads a pattern.
+    pub fn parse(pattern: &str) -> Result<Self, Problem> {
+        let problem = |message: String, help: &str| Err(Problem::new(message, help));
+        if pattern.is_empty() || pattern.len() > 65_535 || pattern.contains('\0') {
+            return problem(
+                "a topic has 1 to 65,535 bytes and no NUL".into(),
+                "write a topic such as device/{twin}/telemetry",
+            );
+        }
+        let mut levels: Vec<Level> = Vec::new();
+        let texts: Vec<&str> = pattern.split('/').collect();
+        let mut takes_rest = false;
+        for (index, text) in texts.iter().enumerate() {
+            let level = match *text {
+                "#" if index + 1 == texts.len() => {
+                    takes_rest = true;
+                    break;
+                }
+                "+" => Level::Any,
+                _ if text.starts_with('{') && text.ends_with('}') => {
+                    let name = &text[1..text.len() - 1];
+                    let is_new = !levels.iter().any(|one| *one == Level::Capture(name.into()));
+                    if name.is_empty() || name.contains(['{', '}']) || !is_new {
+                        return problem(
+                            format!("`{text}` names no capture of its own"),
+                            "give each {capture} of a topic a different name",
+                        );
+                    }
+                    Level::Capture(name.into())
+                }
+                _ if text.contains(['#', '+', '{', '}']) => {
+                    return problem(
+                        format!("the level `{text}` mixes text and wildcard"),
+                        "a wildcard or {capture} is a whole level; `#` only the last",
+                    );
+                }
+                _ => Level::Exactly((*text).into()),
+            };
+            levels.push(level);
+        }
+        Ok(Self { levels, takes_rest })
+    }
+
+    /// The names of the captures, in order.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.levels.iter().filter_map(|level| match level {
+            Level::Capture(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The filter that a broker understands.
+    pub fn filter(&self) -> String {
+        let mut levels: Vec<&str> = Vec::new();
+        for level in &self.levels {
+            levels.push(match level {
+                Level::Exactly(text) => text,
+                Level::Any | Level::Capture(_) => "+",
+            });
+        }
+        if self.takes_rest {
+            levels.push("#");
+        }
+        levels.join("/")
+    }
+
+    /// Whether the pattern takes a topic; the texts of its captures go to `captured`, in order.
+    pub fn matches<'t>(&self, topic: &'t str, captured: &mut Vec<&'t str>) -> bool {
+        captured.clear();
+        let mut rest = Some(topic);
+        for level in &self.levels {
+            let Some(text) = rest else { return false };
+            let (here, after) = match text.split_once('/') {
+                Some((here, after)) => (here, Some(after)),
+                None => (text, None),
+            };
+            match level {
+                Level::Exactly(exactly) if exactly == here => {}
+                Level::Exactly(_) => return false,
+                Level::Any => {}
+                Level::Capture(_) => captured.push(here),
+            }
+            rest = after;
+        }
+        // `a/#` takes `a` as well as all below it.
+        let system =
+            topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_)));
+        !system && (self.takes_rest || rest.is_none())
+    }
+
+    /// Whether some topic is taken by both patterns: a listener must not write what a source reads.
+    pub fn overlaps(&self, other: &TopicPattern) -> bool {
+        let mut index = 0;
+        loop {
+            match (self.levels.get(index), other.levels.get(index)) {
+                (None, None) => return true,
+                (Some(Level::Exactly(a)), Some(Level::Exactly(b))) if a != b => return false,
+                (Some(_), Some(_)) => index += 1,
+                (None, Some(_)) => return self.takes_rest,
+                (Some(_), None) => return other.takes_rest,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> TopicPattern {
+        TopicPattern::parse(text).expect("the case is well formed")
+    }
+
+    #[test]
+    fn topics_are_matched_and_captured() {
+        for (text, filter, topic, expected) in [
+            (
+                "device/{twin}/state",
+                "device/+/state",
+                "device/p-1/state",
+                Some(vec!["p-1"]),
+            ),
+            (
+                "device/{twin}/state",
+                "device/+/state",
+                "device/p-1/other",
+                None,
+            ),
+            ("device/{twin}/state", "device/+/state", "device/p-1", None),
+            (
+                "device/{twin}/state",
+                "device/+/state",
+                "device/p-1/state/x",
+                None,
+            ),
+            (
+                "{site}/+/{twin}/#",
+                "+/+/+/#",
+                "s/x/t/y/z",
+                Some(vec!["s", "t"]),
+            ),
+            ("a/#", "a/#", "a", Some(vec![])),
+            ("#", "#", "$SYS/broker", None),
+            ("device/{twin}", "device/+", "device/", Some(vec![""])),
+        ] {
+            let pattern = pattern(text);
+            assert_eq!(pattern.filter(), filter);
+            let mut captured = Vec::new();
+            let matched = pattern.matches(topic, &mut captured);
+            assert_eq!(matched.then_some(captured), expected, "{text} on {topic}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_refused() {
+        for text in ["", "a/#/b", "a/b+", "a/{}", "{x}/{x}", "a/{b}c", "a/{{b}}"] {
+            assert!(TopicPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn overlaps_are_seen() {
+        for (a, b, expected) in [
+            ("device/{twin}/state", "device/+/+", true),
+            ("twins/j/{twin}/state", "device/+/state", false),
+            ("twins/j/{twin}/state", "#", true),
+            ("a/b", "a/#", true),
+            ("a", "a/#", true),
+            ("a/b", "a", false),
+        ] {
+            assert_eq!(pattern(a).overlaps(&pattern(b)), expected, "{a} and {b}");
+            assert_eq!(pattern(b).overlaps(&pattern(a)), expected, "{b} and {a}");
+        }
+    }
+}

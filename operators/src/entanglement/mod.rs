@@ -1,0 +1,183 @@
+//! Step 4a, entanglement: how true a twin is, measured (rule 4).
+//!
+//! ODTE = T x R x A over the closed window [t - W, t] of digital time (Bellavista et al., FGCS
+//! 2024, section 3.3): timeliness T, the share of updates that were fresh enough; reliability R, the
+//! updates that came of those that were expected; availability A, the share of the time in which
+//! the physical twin was not known to be down.
+
+mod settings;
+mod window;
+
+use serde::{Deserialize, Serialize};
+
+pub use settings::{EntanglementSettings, ExpectedRate, Terms, WarmUp};
+pub use window::{Lateness, Observation};
+
+use window::{Counts, Window};
+
+/// The part of a twin's record that entanglement owns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entanglement {
+    window: Window,
+    first_bound_us: Option<i64>,
+    /// Verdict of the last observation, for twins of which nothing is expected (rule 4.2).
+    last_on_time: bool,
+}
+
+/// ODTE and what it is made of, at an instant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// T.
+    pub timeliness: f64,
+    /// R, at most 1.
+    pub reliability: f64,
+    /// R as it is, above 1 where more came than was expected.
+    pub reliability_unclamped: f64,
+    /// A.
+    pub availability: f64,
+    /// T x R x A.
+    pub odte: f64,
+    /// Observations in the window.
+    pub received: f64,
+    /// Those within T_d.
+    pub on_time: f64,
+    /// Observations that were expected of the stream that R is of.
+    pub expected: f64,
+}
+
+impl Entanglement {
+    /// Notes that the twin was bound; only the first time counts (rule 4.3).
+    pub fn bind(&mut self, at_us: i64) {
+        self.first_bound_us.get_or_insert(at_us);
+    }
+
+    /// Adds an observation (rule 4.1).
+    pub fn observe(&mut self, observation: Observation, terms: &Terms) {
+        self.last_on_time = observation.on_time;
+        self.window
+            .observe(observation, terms.window_us, terms.rates.len());
+    }
+
+    /// Drops what has left the window; the answers stay the same.
+    pub fn advance(&mut self, at_us: i64, terms: &Terms) {
+        self.window.advance(at_us, terms.window_us);
+    }
+
+    /// ODTE at an instant that is not before the last observation.
+    pub fn measure(&self, at_us: i64, terms: &Terms) -> Measure {
+        let counts = self.window.counts(at_us, terms.window_us);
+        let timeliness = match counts.received {
+            received if received > 0.0 => counts.on_time / received,
+            _ if terms.rates.iter().all(Option::is_none) && self.last_on_time => 1.0,
+            _ => 0.0,
+        };
+        let (reliability_unclamped, expected) = self.reliability(&counts, at_us, terms);
+        let reliability = reliability_unclamped.min(1.0);
+        // Known downs come with presence; without it a twin is available (rule 4.3).
+        let availability = 1.0;
+        Measure {
+            timeliness,
+            reliability,
+            reliability_unclamped,
+            availability,
+            odte: timeliness * reliability * availability,
+            received: counts.received,
+            on_time: counts.on_time,
+            expected,
+        }
+    }
+
+    /// Lateness of the window's observations, where it has any.
+    pub fn lateness(&self, at_us: i64, terms: &Terms) -> Option<Lateness> {
+        self.window.lateness(at_us, terms.window_us)
+    }
+
+    /// U: the time in the window, since the first binding, during which the physical twin was not
+    /// known to be down (rule 4.3).
+    fn up_us(&self, at_us: i64, terms: &Terms) -> i64 {
+        let bound_us = self.first_bound_us.map_or(0, |first_us| at_us - first_us);
+        bound_us.clamp(0, terms.window_us)
+    }
+
+    /// The unclamped R and what was expected, of the stream where R is least (rules 4.4, 4.5).
+    fn reliability(&self, counts: &Counts, at_us: i64, terms: &Terms) -> (f64, f64) {
+        let up_us = match terms.expects_full_window {
+            true => terms.window_us,
+            false => self.up_us(at_us, terms),
+        };
+        let one_stream = terms.rates.len() == 1;
+        let mut least: Option<(f64, f64)> = None;
+        for (stream, per_us) in terms.rates.iter().enumerate() {
+            let Some(per_us) = per_us else { continue };
+            let expected = (per_us * up_us as f64).max(1.0);
+            let received = match one_stream {
+                true => counts.received,
+                false => counts.by_stream[stream],
+            };
+            let ratio = received / expected;
+            if least.is_none_or(|(least, _)| ratio < least) {
+                least = Some((ratio, expected));
+            }
+        }
+        least.unwrap_or((1.0, 0.0))
+    }
+
+    /// The first instant after `at_us` at which ODTE, if nothing more is heard, is on the other
+    /// side of `threshold` (rule 4.8). `is_above` says on which side it is now.
+    ///
+    /// Between two instants at which something leaves the window, ODTE changes one way only (what
+    /// is expected grows while the window fills); so each such stretch is looked at at its ends,
+    /// and searched by halves where they differ.
+    pub fn next_crossing(
+        &self,
+        at_us: i64,
+        terms: &Terms,
+        threshold: f64,
+        is_above: bool,
+    ) -> Option<i64> {
+        let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
+        let filled_us = self
+            .first_bound_us
+            .map(|first_us| first_us + terms.window_us);
+        let mut from_us = at_us;
+        let mut points = self
+            .window
+            .turning_points(at_us, terms.window_us)
+            .peekable();
+        loop {
+            let point = points.next();
+            // The last instant of this stretch: just before the next one, or when U is full.
+            let last_us = match (point, filled_us) {
+                (Some(point_us), _) => point_us - 1,
+                (None, Some(filled_us)) => filled_us.max(from_us),
+                (None, None) => from_us,
+            };
+            if last_us > from_us && crossed(last_us) {
+                return Some(first_true(from_us, last_us, crossed));
+            }
+            let point_us = point?;
+            if crossed(point_us) {
+                return Some(point_us);
+            }
+            from_us = point_us;
+        }
+    }
+}
+
+/// The first instant in (`from_us`, `to_us`] at which `holds`, which holds at the end.
+fn first_true(mut from_us: i64, mut to_us: i64, holds: impl Fn(i64) -> bool) -> i64 {
+    while to_us - from_us > 1 {
+        let middle_us = from_us + (to_us - from_us) / 2;
+        if holds(middle_us) {
+            to_us = middle_us;
+        } else {
+            from_us = middle_us;
+        }
+    }
+    to_us
+}
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,430 @@
+//! Step 4, the twin handler: S'' -> new state S, in three small steps: entanglement, life cycle,
+//! consolidation. Whatever it decides goes to step 5 through [`DigitalEvents`].
+//!
+//! It also owns the ticks of a twin (rule 2.4): the end of Bound, silence, the next instant at
+//! which ODTE may cross the threshold, and the samples of ODTE. A twin knows when it wants to be
+//! woken; ticks that are due run before an update, stamped with their nominal time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Event;
+use crate::entanglement::{Lateness, Measure, Observation, Terms};
+use crate::functions::Emitted;
+use crate::life_cycle::{Judgement, Phase, Reason, Transition};
+use crate::shadowing::{Shadowed, TimeSource};
+use crate::time::DigitalTime;
+use crate::twin::{Twin, TwinType};
+
+/// Nothing to wake a twin for.
+pub const NEVER_US: i64 = i64::MAX;
+
+/// The part of a twin's record that the twin handler owns.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Handled {
+    /// Grows by one for every consolidated state, and for nothing else (rule 1.2).
+    pub revision: u64,
+    /// Counts entanglement and life-cycle events (rule 1.2).
+    pub change: u64,
+    /// When the last update was consolidated.
+    pub digital_at: DigitalTime,
+    /// What the physical twin said of the time of the last state.
+    pub physical_us: i64,
+    /// When a timer will look at the twin; [`NEVER_US`] where none is set.
+    pub wake_us: i64,
+    /// The next sample, while one is due.
+    sample_us: i64,
+}
+
+impl Default for Handled {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            change: 0,
+            digital_at: DigitalTime(i64::MIN),
+            physical_us: 0,
+            wake_us: NEVER_US,
+            sample_us: NEVER_US,
+        }
+    }
+}
+
+/// Whose event it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Of<'a> {
+    /// Id of the twin.
+    pub id: &'a str,
+    /// Its type.
+    pub definition: &'a TwinType,
+    /// Its record, after what happened.
+    pub twin: &'a Twin,
+}
+
+/// A physical event as it was taken: a row of the archive's `physical`.
+#[derive(Clone, Copy, Debug)]
+pub struct Physical<'a> {
+    /// The event.
+    pub event: Event<'a>,
+    /// What shadowing made of it.
+    pub shadowed: Shadowed,
+    /// When it was consolidated.
+    pub digital_at: DigitalTime,
+}
+
+/// A new state: kind `state`.
+#[derive(Clone, Copy, Debug)]
+pub struct State<'a> {
+    /// The update that it is of.
+    pub physical: &'a Physical<'a>,
+    /// Numbers of the properties whose value differs from before.
+    pub changed: &'a [u16],
+    /// ODTE at this instant.
+    pub odte: f64,
+}
+
+/// ODTE at a change of the life cycle, or a sample: kind `entanglement`.
+#[derive(Clone, Copy, Debug)]
+pub struct Entangled {
+    /// When, in digital time.
+    pub at_us: i64,
+    /// Number of the change.
+    pub change: u64,
+    /// ODTE and its parts.
+    pub measure: Measure,
+    /// Lateness of the window's observations; none where it is empty.
+    pub lateness: Option<Lateness>,
+}
+
+/// A step in the life of the twin: kind `lifecycle`.
+#[derive(Clone, Copy, Debug)]
+pub struct Lived {
+    /// What happened.
+    pub transition: Transition,
+    /// Number of the change.
+    pub change: u64,
+}
+
+/// An event of the twin: kind `event`. Its key is (generation, update, name, index).
+#[derive(Clone, Copy, Debug)]
+pub struct Happened<'a> {
+    /// When, in digital time.
+    pub digital_at: DigitalTime,
+    /// Number of the event in the type.
+    pub event: u16,
+    /// Which of this name in this update.
+    pub index: u32,
+    /// Its value.
+    pub value: HappenedValue<'a>,
+}
+
+/// The value of an event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HappenedValue<'a> {
+    /// JSON, from the physical twin.
+    Json(&'a str),
+    /// A number, from a function.
+    Number(f64),
+}
+
+/// Step 5 as step 4 sees it: where digital events go.
+pub trait DigitalEvents {
+    /// A physical event was accepted.
+    fn physical(&mut self, of: Of<'_>, physical: &Physical<'_>);
+    /// A twin has a new state.
+    fn state(&mut self, of: Of<'_>, state: &State<'_>);
+    /// A twin's entanglement is announced.
+    fn entangled(&mut self, of: Of<'_>, entangled: &Entangled);
+    /// A twin's life went on.
+    fn lived(&mut self, of: Of<'_>, lived: &Lived);
+    /// A twin's event happened.
+    fn happened(&mut self, of: Of<'_>, happened: &Happened<'_>);
+}
+
+/// An update after augmentation (S''), as step 4 takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmented<'a> {
+    /// The physical event and what shadowing made of it.
+    pub physical: Physical<'a>,
+    /// Numbers of the properties whose value differs from before.
+    pub changed: &'a [u16],
+    /// Events of functions.
+    pub emitted: &'a [Emitted],
+    /// Whether it may bind the twin: an update that came before its source was lost may not.
+    pub binds: bool,
+}
+
+/// Consolidates an update, and announces what came of it.
+pub fn consolidate(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    update: &Augmented<'_>,
+    out: &mut impl DigitalEvents,
+) {
+    let Augmented {
+        physical,
+        changed,
+        emitted,
+        binds,
+    } = update;
+    let at_us = physical.digital_at.0;
+    let shadowed = physical.shadowed;
+    let late = observe(twin, definition, physical);
+    let mut transitions = [None, None];
+    if shadowed.observed && *binds {
+        transitions[0] = twin.life_cycle.heard(at_us);
+        twin.entanglement.bind(at_us);
+    }
+    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    transitions[1] = judge(twin, &definition.terms, at_us, &measure);
+
+    twin.handled.digital_at = physical.digital_at;
+    if shadowed.has_state {
+        twin.handled.revision += 1;
+        twin.handled.physical_us = physical.event.head.physical_at.0;
+    }
+    let of = Of {
+        id,
+        definition,
+        twin,
+    };
+    out.physical(of, physical);
+    if shadowed.has_state {
+        out.state(
+            of,
+            &State {
+                physical,
+                changed,
+                odte: measure.odte,
+            },
+        );
+    }
+    announce_events(of, physical, emitted, out);
+    for transition in transitions.into_iter().flatten() {
+        announce(id, twin, definition, transition, &measure, out);
+    }
+    schedule(
+        twin,
+        &definition.terms,
+        at_us,
+        late || transitions[1].is_some(),
+    );
+}
+
+/// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
+pub fn tick(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    now_us: i64,
+    out: &mut impl DigitalEvents,
+) {
+    let terms = &definition.terms;
+    while let Some((at_us, due)) = next_tick(twin, terms).filter(|(at_us, _)| *at_us <= now_us) {
+        let measure = twin.entanglement.measure(at_us, terms);
+        let transition = match due {
+            Due::Silent => {
+                // No crossing is searched for until it is heard again: what has left may go.
+                twin.entanglement.advance(at_us, terms);
+                twin.life_cycle.unbind(at_us, Reason::Silent, None)
+            }
+            Due::Judge => judge(twin, terms, at_us, &measure),
+            Due::Sample => {
+                twin.handled.sample_us = NEVER_US;
+                announce_entanglement(id, twin, definition, at_us, &measure, out);
+                None
+            }
+        };
+        if let Some(transition) = transition {
+            announce(id, twin, definition, transition, &measure, out);
+        }
+    }
+    twin.handled.wake_us = next_tick(twin, terms).map_or(NEVER_US, |(at_us, _)| at_us);
+}
+
+/// All sources of the twin were lost at `at_us` (rules 5.4, 5.5).
+pub fn source_lost(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    at_us: i64,
+    incident: u64,
+    out: &mut impl DigitalEvents,
+) {
+    let at_us = at_us.max(twin.handled.digital_at.0);
+    tick(id, twin, definition, at_us, out);
+    if let Some(transition) = twin
+        .life_cycle
+        .unbind(at_us, Reason::SourceLost, Some(incident))
+    {
+        let measure = twin.entanglement.measure(at_us, &definition.terms);
+        announce(id, twin, definition, transition, &measure, out);
+        twin.handled.wake_us =
+            next_tick(twin, &definition.terms).map_or(NEVER_US, |(at_us, _)| at_us);
+    }
+}
+
+/// Step 4a: the update as an observation (rules 4.1, 3.3). Whether it was late.
+fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> bool {
+    if !physical.shadowed.observed {
+        return false;
+    }
+    let head = physical.event.head;
+    let transport_us = head.arrived_at.0.saturating_sub(head.physical_at.0);
+    let compute_us = physical.digital_at.0.saturating_sub(head.arrived_at.0);
+    let lateness_us = transport_us.saturating_add(compute_us);
+    let on_time = physical.shadowed.time_source != TimeSource::Rejected
+        && lateness_us <= definition.terms.desired_timeliness_us;
+    let observation = Observation {
+        at_us: physical.digital_at.0,
+        transport_us,
+        compute_us,
+        on_time,
+        stream: head.stream as u8,
+    };
+    twin.entanglement.observe(observation, &definition.terms);
+    !on_time
+}
+
+/// Step 4b: what ODTE means for the life of the twin.
+fn judge(twin: &mut Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Option<Transition> {
+    let Terms {
+        threshold,
+        hysteresis,
+        settle_us,
+        ..
+    } = *terms;
+    twin.life_cycle
+        .measured(at_us, measure.odte, threshold, hysteresis, settle_us)
+}
+
+/// The events of the physical twin, then those of functions; numbered by name.
+fn announce_events(
+    of: Of<'_>,
+    physical: &Physical<'_>,
+    emitted: &[Emitted],
+    out: &mut impl DigitalEvents,
+) {
+    let heard = physical
+        .event
+        .events()
+        .map(|(event, json)| (event, HappenedValue::Json(json)));
+    let computed = emitted
+        .iter()
+        .map(|one| (one.event, HappenedValue::Number(one.value)));
+    let mut seen: Vec<u16> = Vec::new();
+    for (event, value) in heard.chain(computed) {
+        let index = seen.iter().filter(|other| **other == event).count() as u32;
+        seen.push(event);
+        let digital_at = physical.digital_at;
+        out.happened(
+            of,
+            &Happened {
+                digital_at,
+                event,
+                index,
+                value,
+            },
+        );
+    }
+}
+
+/// A transition and the ODTE that it came with.
+fn announce(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    transition: Transition,
+    measure: &Measure,
+    out: &mut impl DigitalEvents,
+) {
+    twin.handled.change += 1;
+    let change = twin.handled.change;
+    out.lived(
+        Of {
+            id,
+            definition,
+            twin,
+        },
+        &Lived { transition, change },
+    );
+    announce_entanglement(id, twin, definition, transition.at_us, measure, out);
+}
+
+fn announce_entanglement(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    at_us: i64,
+    measure: &Measure,
+    out: &mut impl DigitalEvents,
+) {
+    twin.handled.change += 1;
+    let entangled = Entangled {
+        at_us,
+        change: twin.handled.change,
+        measure: *measure,
+        lateness: twin.entanglement.lateness(at_us, &definition.terms),
+    };
+    out.entangled(
+        Of {
+            id,
+            definition,
+            twin,
+        },
+        &entangled,
+    );
+}
+
+/// What a tick is for, in the order in which ticks of one instant run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Silent,
+    Judge,
+    Sample,
+}
+
+/// The next tick of a twin, if nothing more is heard.
+fn next_tick(twin: &Twin, terms: &Terms) -> Option<(i64, Due)> {
+    let silent = twin.life_cycle.unbinds_at(terms.unbind_after_us);
+    let judged = next_judgement(twin, terms);
+    let sample = (twin.handled.sample_us != NEVER_US).then_some(twin.handled.sample_us);
+    let due = [
+        (silent, Due::Silent),
+        (judged, Due::Judge),
+        (sample, Due::Sample),
+    ];
+    due.into_iter()
+        .filter_map(|(at_us, due)| Some((at_us?, due)))
+        .min()
+}
+
+fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
+    let is_above = match twin.life_cycle.phase() {
+        Phase::Bound => return twin.life_cycle.settles_at(terms.settle_us),
+        Phase::Entangled => true,
+        Phase::Disentangled => false,
+        Phase::Unbound | Phase::Done | Phase::Stopped => return None,
+    };
+    let threshold = match twin.life_cycle.judgement() {
+        Judgement::Entangled => terms.threshold,
+        Judgement::Disentangled => terms.threshold + terms.hysteresis,
+    };
+    let since_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
+    twin.entanglement
+        .next_crossing(since_us, terms, threshold, is_above)
+}
+
+/// Sets the twin's wake after an update. An update that is on time only puts off what an entangled
+/// twin waits for, so its timer is left to fire early and look again, which is cheaper than to
+/// search for the next crossing at every update.
+fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, must_search: bool) {
+    if twin.handled.sample_us == NEVER_US {
+        twin.handled.sample_us = (at_us.div_euclid(terms.sample_us) + 1) * terms.sample_us;
+    }
+    let put_off = twin.life_cycle.phase() == Phase::Entangled && !must_search;
+    let wanted_us = match put_off {
+        true => twin.handled.sample_us,
+        false => next_tick(twin, terms).map_or(NEVER_US, |(at_us, _)| at_us),
+    };
+    twin.handled.wake_us = twin.handled.wake_us.min(wanted_us);
+}

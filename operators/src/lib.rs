@@ -1,0 +1,24 @@
+//! What happens to a twin: the five physical-to-digital steps as plain structs and functions.
+//!
+//! ```text
+//!  raw message ─ decode ─► EventBatch ─ shadowing ─► S' ─ functions ─► S'' ─ handler ─► S ─ digital ─► listeners, archive
+//!               step 1                   step 2           step 3            step 4           step 5
+//! ```
+//!
+//! Nothing here reads a clock, does I/O, or knows of workers: time and input are passed in, so the
+//! same input gives the same output and every rule of the semantics is tested by a table, in
+//! milliseconds. The `dataflows` crate wraps these steps into operators of a dataflow.
+
+pub mod batch;
+pub mod decode;
+pub mod digital;
+pub mod entanglement;
+pub mod functions;
+pub mod handler;
+pub mod id;
+pub mod life_cycle;
+pub mod model;
+pub mod problem;
+pub mod shadowing;
+pub mod time;
+pub mod twin;
