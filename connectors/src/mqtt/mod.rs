@@ -147,7 +147,10 @@ fn queue_default() -> ByteSize {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod settings_tests {
     use super::*;
 
     fn check(text: &str, expected: Result<(&str, u16), &str>) {
