@@ -66,7 +66,12 @@ pub fn bounded<T: Weigh>(bytes_max: usize) -> (Sender<T>, Receiver<T>) {
         room: Condvar::new(),
         data: Condvar::new(),
     });
-    (Sender { shared: shared.clone() }, Receiver { shared })
+    (
+        Sender {
+            shared: shared.clone(),
+        },
+        Receiver { shared },
+    )
 }
 
 /// The side that puts in. Dropping the last one closes the queue.
@@ -123,7 +128,11 @@ impl<T: Weigh> Sender<T> {
                 continue;
             }
             state.senders_asleep += 1;
-            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .shared
+                .room
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.senders_asleep -= 1;
         }
     }
@@ -182,7 +191,11 @@ impl<T: Weigh> Sender<T> {
         self.shared.lock().bytes
     }
 
-    fn push_what_fits(&self, state: &mut State<T>, items: &mut Vec<T>) -> Result<Option<Waker>, Closed> {
+    fn push_what_fits(
+        &self,
+        state: &mut State<T>,
+        items: &mut Vec<T>,
+    ) -> Result<Option<Waker>, Closed> {
         if state.receiver_gone {
             return Err(Closed);
         }
@@ -213,14 +226,20 @@ impl<T: Weigh> Sender<T> {
         if state.receiver_asleep {
             self.shared.data.notify_one();
         }
-        if was_empty { state.receiver_waker.clone() } else { None }
+        if was_empty {
+            state.receiver_waker.clone()
+        } else {
+            None
+        }
     }
 }
 
 impl<T: Weigh> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -313,8 +332,18 @@ impl<T: Weigh> Receiver<T> {
             }
             state.receiver_asleep = true;
             state = match left {
-                Some(left) => self.shared.data.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.shared.data.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.shared
+                        .data
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .shared
+                    .data
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
             state.receiver_asleep = false;
         }
@@ -350,7 +379,11 @@ impl<T: Weigh> Shared<T> {
         if state.senders_asleep > 0 {
             self.room.notify_all();
         }
-        if std::mem::take(&mut state.refused) { state.sender_waker.clone() } else { None }
+        if std::mem::take(&mut state.refused) {
+            state.sender_waker.clone()
+        } else {
+            None
+        }
     }
 }
 
@@ -374,144 +407,4 @@ fn wake(waker: Option<Waker>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// An item that weighs what it says.
-    #[derive(Debug, PartialEq, Eq)]
-    struct Load(usize);
-
-    impl Weigh for Load {
-        fn weight(&self) -> usize {
-            self.0
-        }
-    }
-
-    fn counter() -> (Arc<AtomicUsize>, Waker) {
-        let count = Arc::new(AtomicUsize::new(0));
-        let counted = count.clone();
-        (count, Arc::new(move || _ = counted.fetch_add(1, Ordering::SeqCst)))
-    }
-
-    #[test]
-    fn the_bound_is_in_bytes_and_nothing_is_too_heavy_for_an_empty_queue() {
-        let (sender, receiver) = bounded(10);
-        assert_eq!(sender.try_send(Load(100)), Ok(()));
-        assert_eq!(sender.try_send(Load(1)), Err(Refused::Full(Load(1))));
-        assert_eq!(receiver.try_recv(), Some(Load(100)));
-        assert_eq!(sender.try_send(Load(4)), Ok(()));
-        assert_eq!(sender.try_send(Load(6)), Ok(()));
-        assert_eq!(sender.try_send(Load(0)), Ok(()));
-        assert_eq!(sender.try_send(Load(1)), Err(Refused::Full(Load(1))));
-        assert_eq!((sender.bytes(), receiver.bytes()), (10, 10));
-        assert_eq!(sender.send_over_bound(Load(7)), Ok(()));
-        assert_eq!(receiver.bytes(), 17);
-    }
-
-    #[test]
-    fn a_drain_takes_up_to_about_its_bound_in_order() {
-        let (sender, receiver) = bounded(100);
-        sender.send_all(&mut (1..=10).map(Load).collect()).expect("room");
-        let mut into = Vec::new();
-        assert_eq!(receiver.drain(7, &mut into), 10);
-        assert_eq!(into, [Load(1), Load(2), Load(3), Load(4)]);
-        assert_eq!(receiver.drain(0, &mut into), 5, "at least one item");
-        assert_eq!(receiver.drain(usize::MAX, &mut into), 40);
-        assert_eq!(receiver.drain(7, &mut into), 0);
-        assert_eq!(into, (1..=10).map(Load).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn what_has_no_room_stays_with_the_sender() {
-        let (sender, receiver) = bounded(10);
-        let mut items: Vec<_> = [4, 4, 4, 1].map(Load).into();
-        sender.try_send_all(&mut items).expect("a receiver");
-        assert_eq!(items, [Load(4), Load(1)], "no overtaking");
-        drop(receiver);
-        assert_eq!(sender.try_send_all(&mut items), Err(Closed));
-        assert_eq!(items, [Load(4), Load(1)]);
-    }
-
-    #[test]
-    fn the_receiver_is_woken_by_data_on_an_empty_queue_and_by_the_end() {
-        let (sender, receiver) = bounded(10);
-        let (count, waker) = counter();
-        receiver.set_waker(waker);
-        let calls = || count.load(Ordering::SeqCst);
-        sender.send(Load(1)).expect("room");
-        sender.send(Load(1)).expect("room");
-        assert_eq!(calls(), 1);
-        receiver.drain(10, &mut Vec::new());
-        sender.clone().send_all(&mut vec![Load(1), Load(1)]).expect("room");
-        assert_eq!(calls(), 2, "one sender is left");
-        drop(sender);
-        assert_eq!(calls(), 3);
-        assert!(!receiver.is_closed(), "there is still data");
-        assert_eq!((receiver.recv(), receiver.recv(), receiver.recv()), (Some(Load(1)), Some(Load(1)), None));
-        assert!(receiver.is_closed());
-    }
-
-    #[test]
-    fn the_sender_is_woken_by_room_after_a_refusal_and_by_the_end() {
-        let (sender, receiver) = bounded(2);
-        let (count, waker) = counter();
-        sender.set_waker(waker);
-        let calls = || count.load(Ordering::SeqCst);
-        sender.send_all(&mut vec![Load(1), Load(1)]).expect("room");
-        receiver.try_recv();
-        assert_eq!(calls(), 0, "nobody was refused");
-        sender.send(Load(1)).expect("room");
-        assert!(sender.try_send(Load(1)).is_err());
-        receiver.try_recv();
-        receiver.try_recv();
-        assert_eq!(calls(), 1);
-        drop(receiver);
-        assert_eq!(calls(), 2);
-        assert_eq!(sender.try_send(Load(1)), Err(Refused::Closed(Load(1))));
-        assert_eq!((sender.send(Load(1)), sender.send_over_bound(Load(1))), (Err(Closed), Err(Closed)));
-    }
-
-    #[test]
-    fn a_timeout_and_an_end_are_told_apart() {
-        let (sender, receiver) = bounded::<Load>(2);
-        assert_eq!(receiver.recv_timeout(Duration::ZERO), Received::Timeout);
-        assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Received::Timeout);
-        sender.send(Load(1)).expect("room");
-        assert_eq!(receiver.recv_timeout(Duration::MAX), Received::Item(Load(1)));
-        drop(sender);
-        assert_eq!(receiver.recv_timeout(Duration::MAX), Received::Closed);
-    }
-
-    #[test]
-    fn sleepers_on_both_sides_pass_everything_on_in_order() {
-        let (sender, receiver) = bounded(50);
-        let senders = [0, 1].map(|which| {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for part in 0..1_000 {
-                    // Even weights from one sender, odd ones from the other, each growing.
-                    let mut items = (0..5).map(|index| Load(2 * (5 * part + index) + which)).collect();
-                    sender.send_all(&mut items).expect("a receiver");
-                }
-            })
-        });
-        drop(sender);
-        let mut next = [0, 1];
-        while let Some(Load(weight)) = receiver.recv() {
-            assert_eq!(weight, next[weight % 2]);
-            next[weight % 2] += 2;
-        }
-        assert_eq!(next, [10_000, 10_001]);
-        senders.into_iter().for_each(|thread| thread.join().expect("no panic"));
-    }
-
-    #[test]
-    fn a_sleeping_sender_is_told_of_the_end() {
-        let (sender, receiver) = bounded(1);
-        sender.send(Load(1)).expect("room");
-        let thread = std::thread::spawn(move || sender.send(Load(1)));
-        drop(receiver);
-        assert_eq!(thread.join().expect("no panic"), Err(Closed));
-    }
-}
+mod tests;

@@ -20,7 +20,11 @@ impl StopSignal {
     /// Asks. The order of the two steps matters: who is woken sees that it was asked.
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(waker) = waker {
             waker();
         }
@@ -51,12 +55,18 @@ impl Worker {
             let _running = running;
             body();
         })?;
-        Ok(Self { name: name.to_owned(), ended: Mutex::new(ended), thread: Some(thread) })
+        Ok(Self {
+            name: name.to_owned(),
+            ended: Mutex::new(ended),
+            thread: Some(thread),
+        })
     }
 
     /// Waits for the end; `false` when the thread still runs after `timeout`.
     pub(crate) fn join_within(&mut self, timeout: Duration) -> bool {
-        let Some(thread) = self.thread.take() else { return true };
+        let Some(thread) = self.thread.take() else {
+            return true;
+        };
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         if matches!(ended.recv_timeout(timeout), Err(RecvTimeoutError::Timeout)) {
             self.thread = Some(thread);

@@ -88,13 +88,17 @@ impl Segment {
     }
 
     pub(super) fn takes(&self, table: &str, day: i32, schema: &SchemaRef) -> bool {
-        self.day == day && self.table == table && (std::sync::Arc::ptr_eq(&self.schema, schema) || self.schema == *schema)
+        self.day == day
+            && self.table == table
+            && (std::sync::Arc::ptr_eq(&self.schema, schema) || self.schema == *schema)
     }
 
     /// About how large the file would be if it were finished now.
     pub(super) fn bytes(&self) -> u64 {
         let writer = self.writer.as_ref();
-        let encoded = writer.map_or(0, |writer| writer.bytes_written() + writer.in_progress_size());
+        let encoded = writer.map_or(0, |writer| {
+            writer.bytes_written() + writer.in_progress_size()
+        });
         (encoded + self.held_bytes) as u64
     }
 
@@ -103,18 +107,31 @@ impl Segment {
         self.held_rows += batch.num_rows();
         self.held_bytes += batch.get_array_memory_size();
         self.held.push(batch);
-        if self.held_rows >= ENCODE_ROWS_MIN { self.encode() } else { Ok(()) }
+        if self.held_rows >= ENCODE_ROWS_MIN {
+            self.encode()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes the file complete and visible; gives its size.
     pub(super) fn finish(mut self) -> Result<u64, ArchiveError> {
         self.encode()?;
-        let Some(mut writer) = self.writer.take() else { return Ok(0) };
-        writer.finish().map_err(|error| rows(&self.hidden, &error))?;
+        let Some(mut writer) = self.writer.take() else {
+            return Ok(0);
+        };
+        writer
+            .finish()
+            .map_err(|error| rows(&self.hidden, &error))?;
         let file = writer.inner_mut();
-        file.sync_all().map_err(|error| io("write", &self.hidden, error))?;
-        let bytes = file.metadata().map_err(|error| io("look at", &self.hidden, error))?.len();
-        fs::rename(&self.hidden, &self.path).map_err(|error| io("name the file", &self.path, error))?;
+        file.sync_all()
+            .map_err(|error| io("write", &self.hidden, error))?;
+        let bytes = file
+            .metadata()
+            .map_err(|error| io("look at", &self.hidden, error))?
+            .len();
+        fs::rename(&self.hidden, &self.path)
+            .map_err(|error| io("name the file", &self.path, error))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(|error| io("write the folder", folder, error))?;
@@ -122,13 +139,17 @@ impl Segment {
     }
 
     fn encode(&mut self) -> Result<(), ArchiveError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
         let held = std::mem::take(&mut self.held);
         (self.held_rows, self.held_bytes) = (0, 0);
         let encoded = match held.as_slice() {
             [] => Ok(()),
             [batch] => writer.write(batch),
-            batches => concat_batches(&self.schema, batches).map_err(ParquetError::from).and_then(|batch| writer.write(&batch)),
+            batches => concat_batches(&self.schema, batches)
+                .map_err(ParquetError::from)
+                .and_then(|batch| writer.write(&batch)),
         };
         encoded.map_err(|error| rows(&self.hidden, &error))
     }
@@ -151,7 +172,9 @@ fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
         ("twinloom.job", origin.job.clone()),
         ("twinloom.generation", origin.generation.to_string()),
     ];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into();
+    let metadata = metadata
+        .map(|(key, value)| KeyValue::new(key.to_owned(), value))
+        .into();
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("twinloom version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(metadata))
@@ -163,7 +186,9 @@ fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
     for field in schema.fields() {
         let column = ColumnPath::new(vec![field.name().clone()]);
         builder = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => builder.set_column_dictionary_enabled(column, true),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                builder.set_column_dictionary_enabled(column, true)
+            }
             DataType::Int64 | DataType::UInt64 | DataType::Timestamp(_, _) => {
                 builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
             }
@@ -174,9 +199,16 @@ fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
 }
 
 fn io(action: &'static str, path: &Path, error: std::io::Error) -> ArchiveError {
-    ArchiveError::Io { path: path.to_owned(), action, error }
+    ArchiveError::Io {
+        path: path.to_owned(),
+        action,
+        error,
+    }
 }
 
 fn rows(path: &Path, error: &ParquetError) -> ArchiveError {
-    ArchiveError::Rows { path: path.to_owned(), reason: error.to_string() }
+    ArchiveError::Rows {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }

@@ -40,7 +40,14 @@ pub(super) struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(file: R) -> Self {
-        Self { file, chunk: Bytes::new(), is_partial: true, is_at_end: false, is_skipping: false, line_bytes_max: LINE_BYTES_MAX }
+        Self {
+            file,
+            chunk: Bytes::new(),
+            is_partial: true,
+            is_at_end: false,
+            is_skipping: false,
+            line_bytes_max: LINE_BYTES_MAX,
+        }
     }
 
     pub(super) fn next(&mut self) -> Result<Reading> {
@@ -52,12 +59,20 @@ impl<R: Read> Lines<R> {
             if std::mem::take(&mut self.is_skipping) || line.trim_ascii().is_empty() {
                 continue;
             }
-            return Ok(if end > self.line_bytes_max { self.too_long(&line) } else { Reading::Line(line) });
+            return Ok(if end > self.line_bytes_max {
+                self.too_long(&line)
+            } else {
+                Reading::Line(line)
+            });
         }
         if self.is_at_end {
             let line = std::mem::take(&mut self.chunk);
             let is_nothing = self.is_skipping || line.trim_ascii().is_empty();
-            return Ok(if is_nothing { Reading::End } else { Reading::Line(line) });
+            return Ok(if is_nothing {
+                Reading::End
+            } else {
+                Reading::Line(line)
+            });
         }
         self.is_partial = true;
         if self.is_skipping {
@@ -71,7 +86,9 @@ impl<R: Read> Lines<R> {
     }
 
     fn too_long(&self, line: &Bytes) -> Reading {
-        Reading::TooLong { begin: Bytes::copy_from_slice(&line[..line.len().min(1_024)]) }
+        Reading::TooLong {
+            begin: Bytes::copy_from_slice(&line[..line.len().min(1_024)]),
+        }
     }
 
     /// Reads the next piece behind the line that was begun. Pieces grow with the line, so that a
@@ -122,7 +139,9 @@ struct Parts<'a> {
     retained: bool,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -130,19 +149,38 @@ impl Line {
     /// Reads a line; the parts share its memory where they stand in it as they are. The error is
     /// the reason for the dead letter.
     pub(super) fn read(line: &Bytes, recorded: bool) -> std::result::Result<Self, String> {
-        let parts: Parts = serde_json::from_slice(line).map_err(|error| format!("not a JSON object of a message: {error}"))?;
-        let arrived_at_us = if recorded { Some(arrival_us(parts.arrived_at)?) } else { None };
+        let parts: Parts = serde_json::from_slice(line)
+            .map_err(|error| format!("not a JSON object of a message: {error}"))?;
+        let arrived_at_us = if recorded {
+            Some(arrival_us(parts.arrived_at)?)
+        } else {
+            None
+        };
         let payload = match (parts.payload, parts.payload_text, parts.payload_base64) {
             (Some(json), None, None) => line.slice_ref(json.get().as_bytes()),
             (None, Some(text), None) => share(line, text),
             (None, None, Some(text)) => {
                 let decoded = BASE64_STANDARD.decode(text.as_bytes());
-                decoded.map_err(|error| format!("`payload_base64` is not base64: {error}"))?.into()
+                decoded
+                    .map_err(|error| format!("`payload_base64` is not base64: {error}"))?
+                    .into()
             }
-            (None, None, None) => return Err("no payload; give one of `payload`, `payload_text` and `payload_base64`".into()),
-            _ => return Err("more than one payload; give one of `payload`, `payload_text` and `payload_base64`".into()),
+            (None, None, None) => {
+                return Err(
+                    "no payload; give one of `payload`, `payload_text` and `payload_base64`".into(),
+                );
+            }
+            _ => return Err(
+                "more than one payload; give one of `payload`, `payload_text` and `payload_base64`"
+                    .into(),
+            ),
         };
-        Ok(Self { topic: share(line, parts.topic), payload, arrived_at_us, retained: parts.retained })
+        Ok(Self {
+            topic: share(line, parts.topic),
+            payload,
+            arrived_at_us,
+            retained: parts.retained,
+        })
     }
 }
 
@@ -154,7 +192,9 @@ fn share(line: &Bytes, text: Cow<'_, str>) -> Bytes {
 }
 
 fn arrival_us(raw: Option<&RawValue>) -> std::result::Result<i64, String> {
-    let text = raw.ok_or("`arrived_at` is missing; recorded input needs it")?.get();
+    let text = raw
+        .ok_or("`arrived_at` is missing; recorded input needs it")?
+        .get();
     let from_milliseconds = || {
         if let Ok(milliseconds) = text.parse::<i64>() {
             return milliseconds.checked_mul(1_000);
@@ -165,11 +205,15 @@ fn arrival_us(raw: Option<&RawValue>) -> std::result::Result<i64, String> {
     };
     let from_text = || {
         let text: Cow<str> = serde_json::from_str(text).ok()?;
-        Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.timestamp_micros())
+        Some(
+            chrono::DateTime::parse_from_rfc3339(&text)
+                .ok()?
+                .timestamp_micros(),
+        )
     };
-    from_milliseconds()
-        .or_else(from_text)
-        .ok_or_else(|| "`arrived_at` is neither milliseconds since 1970 nor an RFC 3339 text".into())
+    from_milliseconds().or_else(from_text).ok_or_else(|| {
+        "`arrived_at` is neither milliseconds since 1970 nor an RFC 3339 text".into()
+    })
 }
 
 #[cfg(test)]
@@ -191,12 +235,17 @@ mod tests {
     }
 
     fn check(pieces: &[&'static [u8]], expected: &[&str]) {
-        let mut lines = Lines { line_bytes_max: 8, ..Lines::new(Pieces(pieces.to_vec())) };
+        let mut lines = Lines {
+            line_bytes_max: 8,
+            ..Lines::new(Pieces(pieces.to_vec()))
+        };
         let mut got = Vec::new();
         loop {
             match lines.next().expect("no error in memory") {
                 Reading::Line(line) => got.push(String::from_utf8_lossy(&line).into_owned()),
-                Reading::TooLong { begin } => got.push(format!("too long: {}", String::from_utf8_lossy(&begin))),
+                Reading::TooLong { begin } => {
+                    got.push(format!("too long: {}", String::from_utf8_lossy(&begin)))
+                }
                 Reading::NeedsMore => {}
                 Reading::End => break,
             }
@@ -212,20 +261,32 @@ mod tests {
         check(&[b"12", b"34\n5", b"6\n", b"7"], &["1234", "56", "7"]);
         check(&[b"12345678\n"], &["12345678"]);
         check(&[b"123456789\nok\n"], &["too long: 123456789", "ok"]);
-        check(&[b"12345", b"67890", b"more", b"more\nok"], &["too long: 1234567890", "ok"]);
+        check(
+            &[b"12345", b"67890", b"more", b"more\nok"],
+            &["too long: 1234567890", "ok"],
+        );
         check(&[b"12345", b"67890", b"more"], &["too long: 1234567890"]);
         check(&[b"1234567890"], &["too long: 1234567890"]);
     }
 
     #[test]
     fn arrivals_are_milliseconds_or_text() {
-        let us = |text: &str| arrival_us(Some(&RawValue::from_string(text.to_owned()).expect("JSON")));
+        let us =
+            |text: &str| arrival_us(Some(&RawValue::from_string(text.to_owned()).expect("JSON")));
         assert_eq!(us("0"), Ok(0));
         assert_eq!(us("-1"), Ok(-1_000));
         assert_eq!(us("1646847376150.25"), Ok(1_646_847_376_150_250));
         assert_eq!(us("1.6e12"), Ok(1_600_000_000_000_000));
         assert_eq!(us("\"1970-01-01T01:00:00.000001+01:00\""), Ok(1));
-        for text in ["1e300", "9223372036854775807", "null", "\"\"", "\"12\"", "{}", "true"] {
+        for text in [
+            "1e300",
+            "9223372036854775807",
+            "null",
+            "\"\"",
+            "\"12\"",
+            "{}",
+            "true",
+        ] {
             assert!(us(text).is_err(), "{text}");
         }
     }

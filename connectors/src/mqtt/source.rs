@@ -18,7 +18,10 @@ use crate::queue::{Closed, Waker};
 use crate::source::{LaneOf, SourceHandle, SourceStats};
 use crate::thread::{StopSignal, Worker};
 use bytes::Bytes;
-use rumqttc::{AsyncClient, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeFilter,
+    SubscribeReasonCode,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,9 +44,15 @@ pub fn start(
     lane_of: LaneOf,
     clock: Arc<dyn Clock>,
 ) -> Result<SourceHandle, MqttError> {
-    check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
+    check_filters(&filters).map_err(|reason| MqttError::Settings {
+        name: name.to_owned(),
+        reason,
+    })?;
     let connection = Connection::new(name, settings, client_id)?;
-    let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
+    let (stats, stop) = (
+        Arc::new(SourceStats::default()),
+        Arc::new(StopSignal::default()),
+    );
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (lanes, receivers) = Lanes::new(lanes, queue_bytes_max, lane_of);
     let room = Arc::new(Notify::new());
@@ -54,7 +63,10 @@ pub fn start(
         outage: Outage::new(name, settings),
         name: name.to_owned(),
         client: connection.client,
-        subscriptions: filters.into_iter().map(|filter| SubscribeFilter::new(filter, client::quality(settings))).collect(),
+        subscriptions: filters
+            .into_iter()
+            .map(|filter| SubscribeFilter::new(filter, client::quality(settings)))
+            .collect(),
         lanes,
         room,
         payload_bytes_max: usize::try_from(settings.max_payload.as_u64()).unwrap_or(usize::MAX),
@@ -64,11 +76,20 @@ pub fn start(
         position: 0,
         largest_bytes: 0,
     };
-    let (event_loop, runtime, stopped) = (connection.event_loop, connection.runtime, client::notify_on_stop(&stop));
+    let (event_loop, runtime, stopped) = (
+        connection.event_loop,
+        connection.runtime,
+        client::notify_on_stop(&stop),
+    );
     let worker = Worker::spawn(&format!("source-{name}"), move || {
         runtime.block_on(source.run(event_loop, &stopped));
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
     });
-    let worker = worker.map_err(|error| MqttError::Thread { name: name.to_owned(), error })?;
+    let worker = worker.map_err(|error| MqttError::Thread {
+        name: name.to_owned(),
+        error,
+    })?;
     Ok(SourceHandle::new(name, receivers, stats, stop, worker))
 }
 
@@ -137,7 +158,9 @@ impl Source {
             self.take(event, arrived_at_us);
         }
         self.lanes.flush()?;
-        event_loop.mqtt_options.set_read_batch_size(self.read_batch());
+        event_loop
+            .mqtt_options
+            .set_read_batch_size(self.read_batch());
         match error {
             Some(error) => self.lost(&error).await,
             None if self.lanes.are_blocked() => self.wait_for_room(event_loop).await,
@@ -147,7 +170,10 @@ impl Source {
 
     /// Drives the connection to its next event. Room in a lane is used meanwhile; the poll itself
     /// is never given up half-way, because an acknowledgement could be lost with it.
-    async fn poll(&mut self, event_loop: &mut EventLoop) -> Result<Result<Event, rumqttc::ConnectionError>, Ended> {
+    async fn poll(
+        &mut self,
+        event_loop: &mut EventLoop,
+    ) -> Result<Result<Event, rumqttc::ConnectionError>, Ended> {
         let mut poll = pin!(event_loop.poll());
         loop {
             tokio::select! {
@@ -168,7 +194,13 @@ impl Source {
     }
 
     fn take_message(&mut self, publish: Publish, arrived_at_us: i64) {
-        let Publish { topic, payload, retain, dup, .. } = publish;
+        let Publish {
+            topic,
+            payload,
+            retain,
+            dup,
+            ..
+        } = publish;
         self.position += 1;
         self.stats.add(1, payload.len() as u64);
         self.largest_bytes = self.largest_bytes.max(payload.len());
@@ -179,7 +211,11 @@ impl Source {
             topic,
             oversize: is_oversize.then_some(payload.len() as u64),
             // Copied, so that the first bytes do not keep the whole in memory.
-            payload: if is_oversize { Bytes::copy_from_slice(&payload[..payload.len().min(OVERSIZE_KEPT_BYTES)]) } else { payload },
+            payload: if is_oversize {
+                Bytes::copy_from_slice(&payload[..payload.len().min(OVERSIZE_KEPT_BYTES)])
+            } else {
+                payload
+            },
             retained: retain,
             duplicate: dup,
         };
@@ -205,10 +241,14 @@ impl Source {
                     source = %self.name, filter = %subscription.path,
                     "broker refuses the subscription; check the filter and the user's rights"
                 ),
-                SubscribeReasonCode::Success(granted) if *granted == QoS::AtMostOnce && subscription.qos != *granted => warn!(
-                    source = %self.name, filter = %subscription.path,
-                    "broker grants qos 0 only; messages may be lost on the way"
-                ),
+                SubscribeReasonCode::Success(granted)
+                    if *granted == QoS::AtMostOnce && subscription.qos != *granted =>
+                {
+                    warn!(
+                        source = %self.name, filter = %subscription.path,
+                        "broker grants qos 0 only; messages may be lost on the way"
+                    )
+                }
                 SubscribeReasonCode::Success(_) => {}
             }
         }
@@ -217,7 +257,10 @@ impl Source {
     async fn lost(&mut self, error: &rumqttc::ConnectionError) -> Result<(), Ended> {
         self.stats.set_connected(false);
         if let Some(reason) = self.outage.failed(error) {
-            self.lanes.push_first(Intake::Lost { at_us: self.clock.wall_us(), reason });
+            self.lanes.push_first(Intake::Lost {
+                at_us: self.clock.wall_us(),
+                reason,
+            });
             self.lanes.flush()?;
         }
         let mut pause = pin!(tokio::time::sleep(self.outage.pause()));
@@ -254,10 +297,15 @@ impl Source {
 
 fn check_filters(filters: &[String]) -> Result<(), String> {
     if filters.is_empty() {
-        return Err("there is no topic to subscribe to; name at least one, for example plant/+/state".into());
+        return Err(
+            "there is no topic to subscribe to; name at least one, for example plant/+/state"
+                .into(),
+        );
     }
     match filters.iter().find(|filter| !rumqttc::valid_filter(filter)) {
-        Some(filter) => Err(format!("`{filter}` is no topic filter; + stands for one whole level, # for all levels at the end")),
+        Some(filter) => Err(format!(
+            "`{filter}` is no topic filter; + stands for one whole level, # for all levels at the end"
+        )),
         None => Ok(()),
     }
 }
