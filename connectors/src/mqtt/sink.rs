@@ -115,7 +115,7 @@ impl Sink {
             }
             self.window.settle();
             if let Some(error) = error {
-                self.lost(&error).await;
+                self.lost(&error, offered).await;
             }
         }
     }
@@ -173,10 +173,18 @@ impl Sink {
         }
     }
 
-    async fn lost(&mut self, error: &rumqttc::ConnectionError) {
+    async fn lost(&mut self, error: &rumqttc::ConnectionError, offered: &Notify) {
         self.is_connected = false;
         self.work.stats.set_connected(false);
         self.outage.failed(error);
-        tokio::time::sleep(self.outage.pause()).await;
+        let mut pause = pin!(tokio::time::sleep(self.outage.pause()));
+        // A sink that is closed with nothing left to publish does not wait for the broker.
+        while !self.is_done() {
+            tokio::select! {
+                biased;
+                () = &mut pause => return,
+                () = offered.notified() => {}
+            }
+        }
     }
 }
