@@ -74,6 +74,7 @@ pub struct Cell {
 pub struct EventBatch {
     heads: Vec<Head>,
     cells: Vec<Cell>,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 

@@ -1,0 +1,52 @@
+//! What workers tell each other beside events. It travels through the dataflow like events do, so
+//! that one process or several are the same (rule 7.9).
+
+use serde::{Deserialize, Serialize};
+
+/// News for every worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Control {
+    /// A source cannot be reached any more: one incident.
+    SourceLost {
+        /// Number of the source.
+        source: u16,
+        /// When that was noticed, microseconds since 1970.
+        at_us: i64,
+        /// Number of the incident, unique in the job's generation.
+        incident: u64,
+    },
+    /// A source is back.
+    SourceRestored {
+        /// Number of the source.
+        source: u16,
+        /// When that was noticed, microseconds since 1970.
+        at_us: i64,
+    },
+    /// All workers answer how their twins are, with this number.
+    Survey(u64),
+    /// The run is to end: sources stop, what is under way is finished.
+    Stop,
+    /// A worker's lanes have ended; `newest_us` is the newest arrival of its recorded input.
+    Drained {
+        /// Newest arrival, microseconds since 1970.
+        newest_us: Option<i64>,
+    },
+}
+
+/// News on its way to one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Addressed<T> {
+    /// Number of the worker.
+    pub to: u32,
+    /// The news.
+    pub what: T,
+}
+
+/// What a process asks of its first worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// See [`Control::Survey`].
+    Survey(u64),
+    /// See [`Control::Stop`].
+    Stop,
+}

@@ -1,0 +1,154 @@
+//! Step 5 in the dataflow: digital events become messages for listeners and rows for the archive,
+//! collected until the worker has worked off what it was given.
+
+use connectors::message::{Entry, MessageBatch};
+use operators::decode::DeadLetter;
+use operators::digital::{DigitalKind, Envelope, Rows, TableRows};
+use operators::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
+
+use crate::plan::ListenerPlan;
+
+/// What goes out of a worker.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// Messages for the sink with this number.
+    Messages(usize, MessageBatch),
+    /// Rows for the archive.
+    Rows(TableRows),
+}
+
+/// Bytes of messages for one sink after which a batch is handed on.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Collects the digital events of one worker.
+pub struct Digital {
+    envelope: Envelope,
+    listeners: Vec<ListenerPlan>,
+    batches: Vec<MessageBatch>,
+    rows: Option<Rows>,
+    full: Vec<Delivery>,
+    json: Vec<u8>,
+    /// Digital events by kind since they were last taken.
+    pub counts: [u64; 4],
+    /// Changes of the number of twins by phase since they were last taken.
+    pub phases: [i64; 6],
+}
+
+impl Digital {
+    /// Collects for these listeners, and the archive if there is one.
+    pub fn new(
+        envelope: Envelope,
+        listeners: Vec<ListenerPlan>,
+        sinks: usize,
+        rows: Option<Rows>,
+    ) -> Self {
+        Self {
+            envelope,
+            listeners,
+            batches: vec![MessageBatch::default(); sinks],
+            rows,
+            full: Vec::new(),
+            json: Vec::new(),
+            counts: [0; 4],
+            phases: [0; 6],
+        }
+    }
+
+    /// A row of `dead_letters`.
+    pub fn dead_letter(&mut self, letter: &DeadLetter) {
+        if let Some(rows) = &mut self.rows {
+            rows.dead_letter(letter);
+        }
+    }
+
+    /// Takes what is ready: all messages, and the rows of full batches, or all of them when
+    /// `all_rows`.
+    pub fn take(&mut self, all_rows: bool, mut give: impl FnMut(Delivery)) {
+        self.full.drain(..).for_each(&mut give);
+        for (sink, batch) in self.batches.iter_mut().enumerate() {
+            if !batch.is_empty() {
+                give(Delivery::Messages(sink, std::mem::take(batch)));
+            }
+        }
+        if let Some(rows) = &mut self.rows {
+            if all_rows {
+                rows.flush();
+            }
+            rows.full().drain(..).for_each(|rows| give(Delivery::Rows(rows)));
+        }
+    }
+
+    /// Whether rows wait for their batch to be full.
+    pub fn has_waiting_rows(&self) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.waiting() > 0)
+    }
+
+    /// Counts an event, and gives it to its listeners; it is encoded once, if at all.
+    fn tell(
+        &mut self,
+        of: Of<'_>,
+        kind: DigitalKind,
+        encode: impl FnOnce(&mut Envelope, &mut Vec<u8>),
+    ) {
+        self.counts[kind as usize] += 1;
+        if !self.listeners.iter().any(|listener| listener.kinds.contains(&kind)) {
+            return;
+        }
+        self.json.clear();
+        encode(&mut self.envelope, &mut self.json);
+        for listener in &self.listeners {
+            if !listener.kinds.contains(&kind) {
+                continue;
+            }
+            let batch = &mut self.batches[listener.sink];
+            if batch.bytes.len() > BATCH_BYTES_MAX {
+                self.full.push(Delivery::Messages(listener.sink, std::mem::take(batch)));
+            }
+            listener.topic.write(of.id, &of.definition.name, kind, &mut batch.bytes);
+            let topic_end = batch.bytes.len() as u32;
+            batch.bytes.extend_from_slice(&self.json);
+            let payload_end = batch.bytes.len() as u32;
+            batch.entries.push(Entry { topic_end, payload_end, retain: listener.retains(kind) });
+        }
+    }
+}
+
+impl DigitalEvents for Digital {
+    fn physical(&mut self, of: Of<'_>, physical: &Physical<'_>) {
+        if let Some(rows) = &mut self.rows {
+            rows.physical(of, physical);
+        }
+    }
+
+    fn state(&mut self, of: Of<'_>, state: &State<'_>) {
+        if let Some(rows) = &mut self.rows {
+            rows.state(of, state);
+        }
+        self.tell(of, DigitalKind::State, |envelope, out| envelope.state(of, state, out));
+    }
+
+    fn entangled(&mut self, of: Of<'_>, entangled: &Entangled) {
+        if let Some(rows) = &mut self.rows {
+            rows.entangled(of, entangled);
+        }
+        self.tell(of, DigitalKind::Entanglement, |envelope, out| {
+            envelope.entangled(of, entangled, out);
+        });
+    }
+
+    fn lived(&mut self, of: Of<'_>, lived: &Lived) {
+        self.phases[lived.transition.from as usize] -= 1;
+        self.phases[lived.transition.to as usize] += 1;
+        if let Some(rows) = &mut self.rows {
+            rows.lived(of, lived);
+        }
+        self.tell(of, DigitalKind::Lifecycle, |envelope, out| envelope.lived(of, lived, out));
+    }
+
+    fn happened(&mut self, of: Of<'_>, happened: &Happened<'_>) {
+        if let Some(rows) = &mut self.rows {
+            rows.happened(of, happened);
+        }
+        self.tell(of, DigitalKind::Event, |envelope, out| envelope.happened(of, happened, out));
+    }
+}

@@ -1,0 +1,251 @@
+//! Step 1 in the dataflow: lanes of sources -> physical events, in parcels for their owners.
+//!
+//! ```text
+//!  lane ─ drain ─► decode ─► events ─► router ─► parcels        (to the owner of each twin)
+//!    ▲               └─────► dead letters                       (kept by this worker)
+//!    └── admission: bytes in flight, released as the probe passes (rule 7.5)
+//! ```
+//!
+//! Each lane has an engine time of its own. Live it is the time since the start; recorded it is the
+//! arrival up to which its source has told everything (rule 2.3).
+
+use std::collections::VecDeque;
+
+use connectors::message::{Intake, RawMessage};
+use connectors::queue::Receiver;
+use operators::batch::EventBatch;
+use operators::decode::{DeadLetter, Decoder, Message};
+use operators::time::ArrivalTime;
+
+use crate::control::Control;
+use crate::plan::TimeMode;
+
+/// Bytes that a lane may hand over in one activation, so that one lane does not starve a worker.
+const DRAIN_BYTES_MAX: usize = 128 * 1024;
+
+/// One lane of a source.
+pub struct Lane {
+    /// Number of the source.
+    pub source: u16,
+    receiver: Receiver<Intake>,
+    decoder: Decoder,
+    admission: Admission,
+    intake: Vec<Intake>,
+    /// The engine time up to which all is told, for recorded sources.
+    pub told: u64,
+    has_ended: bool,
+    letters_max: LetterLimit,
+}
+
+/// What one activation of a lane yields, in order of engine time.
+#[derive(Default)]
+pub struct Yield {
+    /// Events, ready to be routed.
+    pub events: EventBatch,
+    /// What could not be taken.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters over the limit.
+    pub dead_letters_dropped: u64,
+    /// News of the source.
+    pub control: Vec<Control>,
+}
+
+impl Lane {
+    /// A lane of the source with this number.
+    pub fn new(
+        source: u16,
+        receiver: Receiver<Intake>,
+        decoder: Decoder,
+        in_flight_bytes_max: usize,
+        time: TimeMode,
+        dead_letters_per_second_max: u32,
+    ) -> Self {
+        Self {
+            source,
+            receiver,
+            decoder,
+            admission: Admission::new(in_flight_bytes_max),
+            intake: Vec::new(),
+            told: 0,
+            has_ended: false,
+            letters_max: LetterLimit::new(time, dead_letters_per_second_max),
+        }
+    }
+
+    /// Has the worker told when there is something to do.
+    pub fn set_waker(&self, waker: connectors::queue::Waker) {
+        self.receiver.set_waker(waker);
+    }
+
+    /// Whether nothing more will come.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Bytes that are under way.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.admission.bytes
+    }
+
+    /// Gives back what the dataflow is done with.
+    pub fn release(&mut self, is_done: impl Fn(u64) -> bool) {
+        self.admission.release(is_done);
+    }
+
+    /// Takes in what is there, as far as it is admitted. `epoch` is the engine time under which
+    /// the worker will send it. Each stretch of one engine time is given to `give`. Whether there
+    /// may be more.
+    pub fn advance(
+        &mut self,
+        epoch: Option<u64>,
+        buffer: &mut Yield,
+        mut give: impl FnMut(&Lane, &mut Yield),
+    ) -> bool {
+        if self.has_ended || !self.admission.admits(epoch.unwrap_or(self.told)) {
+            return false;
+        }
+        let mut intake = std::mem::take(&mut self.intake);
+        self.receiver.drain(DRAIN_BYTES_MAX, &mut intake);
+        let mut bytes = 0;
+        let is_empty = intake.is_empty();
+        for item in intake.drain(..) {
+            if let Intake::Advance { .. } | Intake::End { .. } = item {
+                self.admission.take(epoch.unwrap_or(self.told), std::mem::take(&mut bytes));
+                give(self, buffer);
+            }
+            bytes += self.take(item, buffer);
+        }
+        self.intake = intake;
+        self.admission.take(epoch.unwrap_or(self.told), bytes);
+        give(self, buffer);
+        if is_empty && self.receiver.is_closed() {
+            // A source that was stopped may end without saying so.
+            self.has_ended = true;
+        }
+        !is_empty
+    }
+
+    /// Takes one item; its weight.
+    fn take(&mut self, item: Intake, buffer: &mut Yield) -> usize {
+        let source = self.source;
+        match item {
+            Intake::Message(message) => return self.decode(&message, buffer),
+            Intake::Unreadable { position, arrived_at_us, reason, payload } => {
+                let at = ArrivalTime(arrived_at_us);
+                let message = Message {
+                    position,
+                    arrived_at: at,
+                    topic: b"",
+                    payload: &payload,
+                    retained: false,
+                    oversize: None,
+                };
+                buffer.dead_letters.push(DeadLetter::of(&message, source, reason, &payload));
+                buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
+            }
+            Intake::Advance { to_us } => self.told = self.told.max(to_us.max(0) as u64),
+            Intake::End { newest_us } => {
+                self.has_ended = true;
+                buffer.control.push(Control::Drained { newest_us });
+            }
+            // The incident is numbered by whoever tells the others.
+            Intake::Lost { at_us, reason } => {
+                tracing::warn!(source, %reason, "source lost");
+                buffer.control.push(Control::SourceLost { source, at_us, incident: 0 });
+            }
+            Intake::Restored { at_us } => {
+                buffer.control.push(Control::SourceRestored { source, at_us });
+            }
+        }
+        0
+    }
+
+    fn decode(&mut self, raw: &RawMessage, buffer: &mut Yield) -> usize {
+        let at = ArrivalTime(raw.arrived_at_us);
+        let message = Message {
+            position: raw.position,
+            arrived_at: at,
+            topic: &raw.topic,
+            payload: &raw.payload,
+            retained: raw.retained,
+            oversize: raw.oversize,
+        };
+        let letters_before = buffer.dead_letters.len();
+        self.decoder.decode(&message, &mut buffer.events, &mut buffer.dead_letters);
+        if buffer.dead_letters.len() > letters_before {
+            buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
+        }
+        raw.topic.len() + raw.payload.len()
+    }
+}
+
+/// Which bytes are under way, by engine time.
+struct Admission {
+    bytes: usize,
+    bytes_max: usize,
+    by_time: VecDeque<(u64, usize)>,
+}
+
+impl Admission {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: 0, bytes_max, by_time: VecDeque::new() }
+    }
+
+    /// Whether more may be taken at a time. What is under way at that very time is released only
+    /// after time has gone on, so it holds nothing back when it is all there is.
+    fn admits(&self, time: u64) -> bool {
+        let only_this_time = || self.by_time.iter().all(|(other, _)| *other >= time);
+        self.bytes < self.bytes_max || only_this_time()
+    }
+
+    fn take(&mut self, time: u64, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.bytes += bytes;
+        match self.by_time.back_mut() {
+            Some((last, sum)) if *last == time => *sum += bytes,
+            _ => self.by_time.push_back((time, bytes)),
+        }
+    }
+
+    fn release(&mut self, is_done: impl Fn(u64) -> bool) {
+        while let Some((time, bytes)) = self.by_time.front() {
+            if !is_done(*time) {
+                return;
+            }
+            self.bytes -= bytes;
+            self.by_time.pop_front();
+        }
+    }
+}
+
+/// How many dead letters a second are kept (rule 8.2). Recorded input keeps all, as what is kept
+/// must not depend on how many workers read it.
+struct LetterLimit {
+    per_second_max: Option<u32>,
+    second: i64,
+    kept: u32,
+}
+
+impl LetterLimit {
+    fn new(time: TimeMode, per_second_max: u32) -> Self {
+        let per_second_max = (time == TimeMode::Live).then_some(per_second_max);
+        Self { per_second_max, second: 0, kept: 0 }
+    }
+
+    /// Drops the last letters where there are too many; how many.
+    fn enforce(&mut self, at: ArrivalTime, letters: &mut Vec<DeadLetter>) -> u64 {
+        let Some(most) = self.per_second_max else { return 0 };
+        let second = at.0.div_euclid(operators::time::SECOND_US);
+        if second != self.second {
+            (self.second, self.kept) = (second, 0);
+        }
+        let new = letters.iter().rev().take_while(|letter| letter.at == at).count();
+        let allowed = (most - self.kept.min(most)) as usize;
+        let dropped = new.saturating_sub(allowed);
+        letters.truncate(letters.len() - dropped);
+        self.kept += (new - dropped) as u32;
+        dropped as u64
+    }
+}

@@ -1,0 +1,85 @@
+//! What a process counts. Workers add to these; nothing of the dataflow reads them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use connectors::archive::ArchiveStats;
+use connectors::sink::SinkStats;
+use connectors::source::SourceStats;
+
+/// The counters and gauges of one process.
+#[derive(Default)]
+pub struct Metrics {
+    /// Accepted physical events.
+    pub events: AtomicU64,
+    /// Stale ones among them (rule 3.2).
+    pub stale: AtomicU64,
+    /// Messages and elements that could not be taken.
+    pub dead_letters: AtomicU64,
+    /// Dead letters over the limit: counted and not kept.
+    pub dead_letters_dropped: AtomicU64,
+    /// Results of functions that were no value of their property.
+    pub refused_results: AtomicU64,
+    /// Updates of twins that are done (rule 5.6).
+    pub done_dropped: AtomicU64,
+    /// Digital events by kind, in the order of `DigitalKind::ALL`.
+    pub digital_events: [AtomicU64; 4],
+    /// Twins known now.
+    pub twins: AtomicI64,
+    /// Twins by phase, in the order of `Phase::ALL`.
+    pub phases: [AtomicI64; 6],
+    /// Bytes of physical events that are under way.
+    pub in_flight_bytes: AtomicI64,
+    /// Incidents: losses of a source.
+    pub incidents: AtomicU64,
+    /// The frontier of the dataflow as worker 0 of the process sees it, engine time.
+    pub frontier: AtomicU64,
+    connectors: Mutex<Connectors>,
+}
+
+#[derive(Default)]
+struct Connectors {
+    sources: Vec<(String, Arc<SourceStats>)>,
+    sinks: Vec<(String, Arc<SinkStats>)>,
+    archives: Vec<Arc<ArchiveStats>>,
+}
+
+/// Adds to a counter; order between counters does not matter.
+pub(crate) fn add(counter: &AtomicU64, number: u64) {
+    if number > 0 {
+        counter.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// The sources of this process, by name.
+    pub fn sources(&self) -> Vec<(String, Arc<SourceStats>)> {
+        self.connectors().sources.clone()
+    }
+
+    /// The sinks of this process, by name.
+    pub fn sinks(&self) -> Vec<(String, Arc<SinkStats>)> {
+        self.connectors().sinks.clone()
+    }
+
+    /// The archive writers of this process, one a worker.
+    pub fn archives(&self) -> Vec<Arc<ArchiveStats>> {
+        self.connectors().archives.clone()
+    }
+
+    pub(crate) fn add_source(&self, name: &str, stats: Arc<SourceStats>) {
+        self.connectors().sources.push((name.to_owned(), stats));
+    }
+
+    pub(crate) fn add_sink(&self, name: &str, stats: Arc<SinkStats>) {
+        self.connectors().sinks.push((name.to_owned(), stats));
+    }
+
+    pub(crate) fn add_archive(&self, stats: Arc<ArchiveStats>) {
+        self.connectors().archives.push(stats);
+    }
+
+    fn connectors(&self) -> std::sync::MutexGuard<'_, Connectors> {
+        self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! What a job is to the engine: types, sources, sinks, listeners, archive, limits. `jobs` makes it
+//! from a user's file; nothing in it is text that still has to be understood.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use connectors::archive::ArchiveSettings;
+use connectors::clock::Clock;
+use connectors::sink::SinkHandle;
+use connectors::source::{LaneOf, SourceHandle};
+use operators::decode::Decoder;
+use operators::digital::{DigitalKind, TopicTemplate};
+use operators::twin::TwinType;
+
+/// A job, ready to run.
+pub struct Plan {
+    /// Its name.
+    pub job: String,
+    /// Types of twins; their index is their number.
+    pub types: Vec<TwinType>,
+    /// Sources; their index is their number.
+    pub sources: Vec<SourcePlan>,
+    /// Sinks; their index is their number.
+    pub sinks: Vec<SinkPlan>,
+    /// Who listens to digital events.
+    pub listeners: Vec<ListenerPlan>,
+    /// Where history goes.
+    pub archive: Option<ArchivePlan>,
+    /// Whose clock rules.
+    pub time: TimeMode,
+    /// What the job may take.
+    pub limits: Limits,
+}
+
+/// Whose clock rules (rules 2.2, 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeMode {
+    /// The wall clock; records are processed as they come.
+    Live,
+    /// The records' own arrival; they are processed in its order.
+    Recorded,
+}
+
+/// A source of raw messages.
+pub struct SourcePlan {
+    /// Name of its connection.
+    pub name: String,
+    /// Reads its messages.
+    pub decoder: Decoder,
+    /// Opens it, in process 0 (rule 7.9).
+    pub open: OpenSource,
+}
+
+/// Opens a source.
+pub type OpenSource =
+    Box<dyn FnOnce(SourcePort) -> Result<SourceHandle, Box<dyn Error + Send + Sync>> + Send>;
+
+/// What the engine asks of a source.
+pub struct SourcePort {
+    /// Topic filters to subscribe to.
+    pub filters: Vec<String>,
+    /// Lanes to cut its messages into, one a worker.
+    pub lanes: usize,
+    /// Which lane a topic belongs to.
+    pub lane_of: LaneOf,
+    /// What stamps arrivals.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A sink of digital events.
+pub struct SinkPlan {
+    /// Name of its connection.
+    pub name: String,
+    /// Opens it, in the process with this number (rule 7.9).
+    pub open: OpenSink,
+}
+
+/// Opens a sink.
+pub type OpenSink =
+    Box<dyn FnOnce(usize) -> Result<SinkHandle, Box<dyn Error + Send + Sync>> + Send>;
+
+/// One listener to digital events.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// Number of the sink.
+    pub sink: usize,
+    /// Where events go.
+    pub topic: TopicTemplate,
+    /// Which kinds.
+    pub kinds: Vec<DigitalKind>,
+    /// Whether the broker keeps the last; where not said, as the kind asks.
+    pub retain: Option<bool>,
+}
+
+impl ListenerPlan {
+    /// Whether a broker keeps the last event of a kind.
+    pub fn retains(&self, kind: DigitalKind) -> bool {
+        self.retain.unwrap_or_else(|| kind.is_retained() && self.topic.names_twin())
+    }
+}
+
+/// Where history goes.
+#[derive(Clone, Debug)]
+pub struct ArchivePlan {
+    /// Folder and rolls.
+    pub settings: ArchiveSettings,
+    /// Whether physical events are kept as they came.
+    pub physical: bool,
+}
+
+/// What a job may take (rule 8.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most twins.
+    pub twins_max: u64,
+    /// Most dead letters a second that are kept; more are counted.
+    pub dead_letters_per_second_max: u32,
+    /// Most bytes of one lane of a source that are under way in the engine (rule 7.5).
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            twins_max: 10_000_000,
+            dead_letters_per_second_max: 1_000,
+            in_flight_bytes_max: 64 << 20,
+        }
+    }
+}
