@@ -1,0 +1,148 @@
+//! What must hold in a definition beyond its form: every mistake is listed, with what to write
+//! instead; what passes is compiled on the way, so that nothing is understood twice.
+//!
+//! ```text
+//!  Definition ─► job name ─► types (model, streams, functions, terms) ─► connections ─► listeners ─► Checked
+//! ```
+
+mod connections;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub(crate) use connections::client_id;
+
+use std::collections::HashSet;
+
+use dataflows::plan::{ListenerPlan, TimeMode};
+use operators::decode::Route;
+use operators::digital::{DigitalKind, Rows, TopicTemplate};
+use operators::problem::Problem;
+use operators::twin::TwinType;
+
+use crate::definition::{ConnectionSettings, Definition};
+use crate::findings::Severity;
+
+/// Longest name of a job, in bytes.
+const JOB_BYTES_MAX: usize = 64;
+
+/// A definition that was checked, compiled.
+#[derive(Debug)]
+pub struct Checked {
+    /// Types of twins.
+    pub types: Vec<TwinType>,
+    /// Sources: name of the connection, and its streams.
+    pub sources: Vec<(String, Vec<Route>)>,
+    /// Names of the connections that are sinks.
+    pub sinks: Vec<String>,
+    /// Who listens.
+    pub listeners: Vec<ListenerPlan>,
+    /// Whose clock rules.
+    pub time: TimeMode,
+}
+
+/// Problems and warnings as they are found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) all: Vec<(Severity, Problem)>,
+}
+
+impl Found {
+    fn error(&mut self, problem: Problem) {
+        self.all.push((Severity::Error, problem));
+    }
+
+    fn warning(&mut self, problem: Problem) {
+        self.all.push((Severity::Warning, problem));
+    }
+}
+
+/// Checks a definition. What it answers is fit to run where nothing found is an error.
+pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
+    let mut found = Found::default();
+    if !definition.unread.contains("job") {
+        check_job_name(&definition.job, &mut found);
+    }
+    connections::check_settings(definition, &mut found);
+    let sources = connections::sources(definition, &mut found);
+    let (types, routes) = types::compile(definition, &sources, &mut found);
+    if definition.archive.is_some()
+        && let Err(problem) = Rows::check(types.iter())
+    {
+        found.error(problem.under("types"));
+    }
+    types::check_shared_topics(definition, &types, &routes, &mut found);
+    let (sinks, listeners) = listeners(definition, &mut found);
+    connections::check_use(definition, &sources, &sinks, &mut found);
+    connections::check_loops(definition, &mut found);
+    check_limits(definition, &mut found);
+    let time = connections::time_mode(definition, &mut found);
+    let sources = sources.into_iter().zip(routes).collect();
+    (Checked { types, sources, sinks, listeners, time }, found)
+}
+
+fn check_job_name(job: &str, found: &mut Found) {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_name = job.chars().all(is_known) && (1..=JOB_BYTES_MAX).contains(&job.len());
+    // `.` and `..` would be folders.
+    if !is_name || job.starts_with('.') {
+        found.error(
+            Problem::new(
+                format!("`{job}` is no name of a job"),
+                format!("write letters, digits, `-`, `_` or `.` (not first), up to {JOB_BYTES_MAX}"),
+            )
+            .under("job"),
+        );
+    }
+}
+
+/// The sinks, and who listens through them.
+fn listeners(definition: &Definition, found: &mut Found) -> (Vec<String>, Vec<ListenerPlan>) {
+    let (mut sinks, mut listeners) = (Vec::<String>::new(), Vec::new());
+    for (index, digital) in definition.digital.iter().enumerate() {
+        let at = |problem: Problem, key: &str| problem.under(key).under(index.to_string()).under("digital");
+        if let Some(problem) = connections::unknown(definition, &digital.to) {
+            found.error(at(problem, "to"));
+            continue;
+        }
+        let mut kinds = HashSet::new();
+        if digital.kinds.is_empty() || !digital.kinds.iter().all(|kind| kinds.insert(kind.word())) {
+            let words: Vec<_> = DigitalKind::ALL.iter().map(|kind| kind.word()).collect();
+            let help = format!("list each kind that is wanted once: {}", words.join(", "));
+            found.error(at(Problem::new("the kinds are empty, or one stands there twice", help), "kinds"));
+        }
+        let topic = match TopicTemplate::parse(&digital.topic, &definition.job) {
+            Ok(topic) => topic,
+            Err(problem) => {
+                found.error(at(problem, "topic"));
+                continue;
+            }
+        };
+        if matches!(definition.connections.get(&digital.to), Some(ConnectionSettings::File(_)))
+            && digital.retain == Some(true)
+        {
+            let help = "leave `retain` out: a file keeps every event";
+            found.warning(at(Problem::new("a file retains nothing", help), "retain"));
+        }
+        let sink = sinks.iter().position(|name| *name == digital.to).unwrap_or_else(|| {
+            sinks.push(digital.to.clone());
+            sinks.len() - 1
+        });
+        listeners.push(ListenerPlan { sink, topic, kinds: digital.kinds.clone(), retain: digital.retain });
+    }
+    (sinks, listeners)
+}
+
+fn check_limits(definition: &Definition, found: &mut Found) {
+    let limits = &definition.limits;
+    let bytes_min = 64 << 10;
+    for (key, is_good, help) in [
+        ("twins", limits.twins > 0, "write at least 1"),
+        ("in_flight", limits.in_flight.as_u64() >= bytes_min, "write at least 64KiB, such as 64MB"),
+    ] {
+        if !is_good {
+            let message = format!("the limit `{key}` is too low to run");
+            found.error(Problem::new(message, help).under(key).under("limits"));
+        }
+    }
+}

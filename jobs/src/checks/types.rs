@@ -1,0 +1,195 @@
+//! Types of twins: model, streams, functions and terms, checked by the components themselves.
+
+use operators::decode::{Route, STREAMS_MAX, StreamPlan, StreamSettings};
+use operators::entanglement::Terms;
+use operators::functions::Functions;
+use operators::model::{self, Model};
+use operators::problem::Problem;
+use operators::shadowing::ClockLimits;
+use operators::twin::{StreamOf, TwinType};
+
+use super::{Found, connections};
+use crate::definition::{Definition, TypeSettings};
+
+/// Compiles all types, and the routes of each source.
+pub(super) fn compile(
+    definition: &Definition,
+    sources: &[String],
+    found: &mut Found,
+) -> (Vec<TwinType>, Vec<Vec<Route>>) {
+    let mut routes = vec![Vec::new(); sources.len()];
+    let mut types = Vec::new();
+    if definition.types.is_empty() && !definition.unread.contains("types") {
+        let help = "add a type of twin, as in examples/first.yaml";
+        found.error(Problem::new("the job has no type", help).under("types"));
+    }
+    for (name, settings) in &definition.types {
+        let mut compiler = Compiler { definition, name, settings, sources, found };
+        types.extend(compiler.compile(types.len() as u16, &mut routes));
+    }
+    (types, routes)
+}
+
+/// Two types that claim one topic make two twins of one device, which is seldom meant.
+pub(super) fn check_shared_topics(
+    definition: &Definition,
+    types: &[TwinType],
+    routes: &[Vec<Route>],
+    found: &mut Found,
+) {
+    for routes in routes {
+        for (index, route) in routes.iter().enumerate() {
+            let shared = routes[..index].iter().find(|other| {
+                let overlaps = |pattern| other.plan.patterns().iter().any(|one| one.overlaps(pattern));
+                other.twin_type != route.twin_type && route.plan.patterns().iter().any(overlaps)
+            });
+            let Some(shared) = shared else { continue };
+            let (mine, other) = (&types[usize::from(route.twin_type)], &types[usize::from(shared.twin_type)]);
+            let stream = &mine.streams[usize::from(route.stream)].name;
+            if !definition.types.contains_key(&mine.name) {
+                continue;
+            }
+            found.warning(
+                Problem::new(
+                    format!("type `{}` claims topics of type `{}`", mine.name, other.name),
+                    "a twin has one type: the first that is heard; give the types different topics",
+                )
+                .under("topics")
+                .under(stream)
+                .under("physical")
+                .under(&mine.name)
+                .under("types"),
+            );
+        }
+    }
+}
+
+struct Compiler<'a> {
+    definition: &'a Definition,
+    name: &'a str,
+    settings: &'a TypeSettings,
+    sources: &'a [String],
+    found: &'a mut Found,
+}
+
+impl Compiler<'_> {
+    fn compile(&mut self, twin_type: u16, routes: &mut [Vec<Route>]) -> Option<TwinType> {
+        let model = self.model()?;
+        let streams = self.streams(&model);
+        let functions = self.functions(&model);
+        let terms = self.terms();
+        let (functions, terms) = (functions?, terms?);
+        let mut twin_type_sources = Vec::new();
+        let mut named = Vec::new();
+        for (stream, (name, source, plan)) in streams.into_iter().enumerate() {
+            if !twin_type_sources.contains(&source) {
+                twin_type_sources.push(source);
+            }
+            named.push(StreamOf { name, source });
+            routes[usize::from(source)].push(Route { twin_type, stream: stream as u16, plan });
+        }
+        Some(TwinType {
+            name: self.name.to_owned(),
+            model,
+            clock: ClockLimits::from(&self.settings.entanglement.clock),
+            functions,
+            terms,
+            sources: twin_type_sources,
+            streams: named,
+        })
+    }
+
+    fn error(&mut self, problem: Problem) {
+        self.found.error(problem.under(self.name).under("types"));
+    }
+
+    fn is_unread(&self, part: &str) -> bool {
+        self.definition.unread.contains(&format!("types.{}.{part}", self.name))
+    }
+
+    /// The model; none where it is wrong, or was not read whole: what it lacks would be held
+    /// against streams and functions.
+    fn model(&mut self) -> Option<Model> {
+        match model::compile(&self.settings.model) {
+            Ok(model) => {
+                let is_whole = !self.is_unread("properties") && !self.is_unread("events");
+                is_whole.then_some(model)
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| self.error(problem));
+                None
+            }
+        }
+    }
+
+    /// Name, number of the source, and plan of each stream that is good.
+    fn streams(&mut self, model: &Model) -> Vec<(String, u16, StreamPlan)> {
+        let settings = self.settings;
+        let under = |problem: Problem, stream: &str| problem.under(stream).under("physical");
+        if settings.physical.is_empty() && !self.is_unread("physical") {
+            let help = "add `physical:` with a stream, or remove the type";
+            self.error(Problem::new("the type has no stream: its twins would never live", help));
+        }
+        if settings.physical.len() > STREAMS_MAX {
+            let message = format!("{} streams, at most {STREAMS_MAX}", settings.physical.len());
+            self.error(Problem::new(message, "split the type in two").under("physical"));
+        }
+        let mut streams = Vec::new();
+        for (name, stream) in &settings.physical {
+            if let Some(problem) = connections::unknown(self.definition, &stream.from) {
+                self.error(under(problem.under("from"), name));
+            }
+            match StreamPlan::compile(stream, model) {
+                Ok(plan) => {
+                    let source = self.sources.iter().position(|source| *source == stream.from);
+                    streams.extend(source.map(|source| (name.clone(), source as u16, plan)));
+                }
+                Err(problem) => self.error(under(problem, name)),
+            }
+        }
+        streams
+    }
+
+    fn functions(&mut self, model: &Model) -> Option<Functions> {
+        let mapped = mapped(self.settings.physical.values(), model);
+        match Functions::compile(&self.settings.augmentation, model, &mapped) {
+            Ok(functions) => Some(functions),
+            Err(problems) => {
+                for problem in problems {
+                    self.error(problem.under("augmentation"));
+                }
+                None
+            }
+        }
+    }
+
+    fn terms(&mut self) -> Option<Terms> {
+        let rates: Vec<_> = self.settings.physical.values().map(|stream| stream.expected_rate).collect();
+        match Terms::compile(&self.settings.entanglement, &rates) {
+            Ok(terms) => {
+                for warning in terms.warnings() {
+                    let warning = warning.under("window").under("entanglement");
+                    self.found.warning(warning.under(self.name).under("types"));
+                }
+                Some(terms)
+            }
+            Err(problem) => {
+                self.error(problem.under("entanglement"));
+                None
+            }
+        }
+    }
+}
+
+/// Numbers of the properties that streams write.
+fn mapped<'a>(streams: impl Iterator<Item = &'a StreamSettings>, model: &Model) -> Vec<u16> {
+    let mut mapped = Vec::new();
+    for stream in streams {
+        for property in stream.properties.keys().filter_map(|name| model.property(name)) {
+            if !mapped.contains(&property) {
+                mapped.push(property);
+            }
+        }
+    }
+    mapped
+}

@@ -1,0 +1,155 @@
+//! The definition file: what a user writes, as settings structs of the components put together.
+//!
+//! ```text
+//!  Document ─ secrets ─► Document ─ reader ─► Definition ─ checks ─► Checked ─ plan ─► dataflows::Plan
+//!              (run only)             │                       │
+//!                                     └──── Findings, all of them at once
+//! ```
+
+mod reader;
+pub mod secrets;
+
+use std::collections::BTreeSet;
+
+use bytesize::ByteSize;
+use connectors::archive::{ArchiveSettings, Compression, Roll};
+use connectors::file::FileSettings;
+use connectors::mqtt::MqttSettings;
+use indexmap::IndexMap;
+use operators::decode::StreamSettings;
+use operators::digital::{DigitalKind, TopicTemplate};
+use operators::entanglement::EntanglementSettings;
+use operators::functions::FunctionSettings;
+use operators::model::ModelSettings;
+use serde::{Deserialize, Deserializer};
+
+pub(crate) use reader::read;
+
+/// A job, as its file says it.
+#[derive(Clone, Debug, Default)]
+pub struct Definition {
+    /// Its name: letters, digits, `-`, `_`, `.`, up to 64 bytes.
+    pub job: String,
+    /// Where messages come from and go to, by name.
+    pub connections: IndexMap<String, ConnectionSettings>,
+    /// Types of twins, by name.
+    pub types: IndexMap<String, TypeSettings>,
+    /// Who listens to digital events.
+    pub digital: Vec<DigitalSettings>,
+    /// Where history goes; nowhere where it is left out.
+    pub archive: Option<HistorySettings>,
+    /// What the job may take.
+    pub limits: LimitsSettings,
+    /// Parts that were not read whole, by their paths: what they name is not held against others.
+    pub(crate) unread: BTreeSet<String>,
+}
+
+/// A connection, by its kind.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionSettings {
+    /// An MQTT broker.
+    Mqtt(MqttSettings),
+    /// A file of JSON lines.
+    File(FileSettings),
+}
+
+/// A type of twin.
+#[derive(Clone, Debug, Default)]
+pub struct TypeSettings {
+    /// Attributes, properties, events, relationships and actions.
+    pub model: ModelSettings,
+    /// Streams of physical events, by name.
+    pub physical: IndexMap<String, StreamSettings>,
+    /// Functions, by the property or event that they write.
+    pub augmentation: IndexMap<String, FunctionSettings>,
+    /// How fresh and complete a twin must be.
+    pub entanglement: EntanglementSettings,
+}
+
+/// One listener to digital events.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigitalSettings {
+    /// The connection that they go to.
+    pub to: String,
+    /// Their topic, with places for `{job}`, `{twin}`, `{type}` and `{kind}`.
+    #[serde(default = "topic_default")]
+    pub topic: String,
+    /// Which kinds; all four by default.
+    #[serde(default = "kinds_default")]
+    pub kinds: Vec<DigitalKind>,
+    /// Whether the broker keeps the last one for late listeners; by default all but `event`.
+    #[serde(default)]
+    pub retain: Option<bool>,
+}
+
+fn topic_default() -> String {
+    TopicTemplate::DEFAULT.to_owned()
+}
+
+fn kinds_default() -> Vec<DigitalKind> {
+    DigitalKind::ALL.to_vec()
+}
+
+/// Where history goes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistorySettings {
+    /// The archive's folder; it is made where it is missing.
+    pub path: std::path::PathBuf,
+    /// When a file is complete: `128MB/10m`, by size or age, whichever comes first.
+    #[serde(default)]
+    pub roll: Roll,
+    /// How columns are compressed: `snappy` or `none`.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Whether physical events are kept as they came; without them there is no replay.
+    #[serde(default = "physical_default")]
+    pub physical: bool,
+}
+
+fn physical_default() -> bool {
+    true
+}
+
+impl HistorySettings {
+    /// What the connector needs of it.
+    pub fn archive(&self) -> ArchiveSettings {
+        ArchiveSettings { path: self.path.clone(), roll: self.roll, compression: self.compression }
+    }
+}
+
+/// What the job may take (rule 8.2). The limit of payloads is `max_payload` of a connection, that
+/// of arrays `length_max` of a property.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSettings {
+    /// Most twins.
+    pub twins: u64,
+    /// Most dead letters that are kept, such as `1000/s`; more are counted.
+    #[serde(deserialize_with = "per_second")]
+    pub dead_letters: u32,
+    /// How much of each lane of a source may be under way in the engine.
+    pub in_flight: ByteSize,
+}
+
+impl Default for LimitsSettings {
+    fn default() -> Self {
+        let limits = dataflows::plan::Limits::default();
+        Self {
+            twins: limits.twins_max,
+            dead_letters: limits.dead_letters_per_second_max,
+            in_flight: ByteSize::b(limits.in_flight_bytes_max as u64),
+        }
+    }
+}
+
+/// Reads `1000/s`.
+fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let number = text.strip_suffix("/s").and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no whole number a second; write for example 1000/s"))
+    })
+}

@@ -1,0 +1,180 @@
+//! Document -> definition, part by part, so that a mistake in one part hides none in another.
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+
+use super::{Definition, TypeSettings};
+use crate::document::{Content, Document, Entry, Node, Span, read as read_value};
+use crate::findings::{Finding, Severity};
+
+const KEYS: [&str; 6] = ["job", "connections", "types", "digital", "archive", "limits"];
+const TYPE_KEYS: [&str; 8] = [
+    "attributes",
+    "properties",
+    "events",
+    "relationships",
+    "actions",
+    "physical",
+    "augmentation",
+    "entanglement",
+];
+
+/// Reads a definition; what cannot be read is left out of it and listed.
+pub(crate) fn read(document: &Document) -> (Definition, Vec<Finding>) {
+    let mut reader = Reader::default();
+    let mut definition = Definition::default();
+    let Some(entries) = reader.keys(&document.root, Span { line: 1, column: 1, ..Span::default() }, &KEYS)
+    else {
+        return (definition, reader.findings);
+    };
+    for entry in entries {
+        reader.path.push(entry.key.clone());
+        match entry.key.as_str() {
+            "job" => definition.job = reader.value(entry).unwrap_or_default(),
+            "connections" => definition.connections = reader.map(entry),
+            "types" => definition.types = types(&mut reader, entry),
+            "digital" => definition.digital = reader.list(entry),
+            "archive" => definition.archive = reader.value(entry),
+            "limits" => definition.limits = reader.value(entry).unwrap_or_default(),
+            _ => {}
+        }
+        reader.path.pop();
+    }
+    for (key, help) in [
+        ("job", "add `job: my-job`"),
+        ("connections", "add `connections: {plant: {mqtt: {url: mqtt://localhost:1883}}}`"),
+        ("types", "add `types:` with a type of twin, as in examples/first.yaml"),
+    ] {
+        if !entries.iter().any(|entry| entry.key == key) {
+            let at = Span { line: 1, column: 1, ..Span::default() };
+            reader.path.push(key.to_owned());
+            reader.problem(at, format!("`{key}` is missing"), help.into());
+            reader.path.pop();
+        }
+    }
+    definition.unread = reader.unread;
+    (definition, reader.findings)
+}
+
+fn types(reader: &mut Reader, entry: &Entry) -> IndexMap<String, TypeSettings> {
+    let mut types = IndexMap::new();
+    for entry in reader.entries(entry) {
+        reader.path.push(entry.key.clone());
+        if let Some(entries) = reader.keys(&entry.value, entry.key_span, &TYPE_KEYS) {
+            types.insert(entry.key.clone(), one_type(reader, entries));
+        }
+        reader.path.pop();
+    }
+    types
+}
+
+fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
+    let mut settings = TypeSettings::default();
+    for entry in entries {
+        reader.path.push(entry.key.clone());
+        match entry.key.as_str() {
+            "attributes" => settings.model.attributes = reader.map(entry),
+            "properties" => settings.model.properties = reader.map(entry),
+            "events" => settings.model.events = reader.map(entry),
+            "relationships" => settings.model.relationships = reader.map(entry),
+            "actions" => settings.model.actions = reader.map(entry),
+            "physical" => settings.physical = reader.map(entry),
+            "augmentation" => settings.augmentation = reader.map(entry),
+            "entanglement" => settings.entanglement = reader.value(entry).unwrap_or_default(),
+            _ => {}
+        }
+        reader.path.pop();
+    }
+    settings
+}
+
+#[derive(Default)]
+struct Reader {
+    /// Keys down to what is being read.
+    path: Vec<String>,
+    findings: Vec<Finding>,
+    unread: std::collections::BTreeSet<String>,
+}
+
+impl Reader {
+    /// One value, read whole.
+    fn value<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+        self.read(&entry.value, entry.shown_span())
+    }
+
+    /// A map of which each value is read by itself.
+    fn map<T: DeserializeOwned>(&mut self, entry: &Entry) -> IndexMap<String, T> {
+        let mut map = IndexMap::new();
+        for entry in self.entries(entry) {
+            self.path.push(entry.key.clone());
+            if let Some(value) = self.value(entry) {
+                map.insert(entry.key.clone(), value);
+            }
+            self.path.pop();
+        }
+        map
+    }
+
+    /// A list of which each item is read by itself.
+    fn list<T: DeserializeOwned>(&mut self, entry: &Entry) -> Vec<T> {
+        let Content::Sequence(items) = &entry.value.content else {
+            let help = "write a list: `- {to: plant}`";
+            self.problem(entry.shown_span(), format!("`{}` is not a list", entry.key), help.into());
+            return Vec::new();
+        };
+        let mut list = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            self.path.push(index.to_string());
+            list.extend(self.read::<T>(item, item.first_span()));
+            self.path.pop();
+        }
+        list
+    }
+
+    fn entries<'d>(&mut self, entry: &'d Entry) -> &'d [Entry] {
+        if let Content::Mapping(entries) = &entry.value.content {
+            return entries;
+        }
+        let help = format!("write keys and values under it, or leave `{}` out", entry.key);
+        self.problem(entry.shown_span(), format!("`{}` is not a map", entry.key), help);
+        &[]
+    }
+
+    /// The entries of a map whose keys are known.
+    fn keys<'d>(&mut self, node: &'d Node, at: Span, known: &[&str]) -> Option<&'d [Entry]> {
+        let Content::Mapping(entries) = &node.content else {
+            let help = format!("write keys and values: {}", known.join(", "));
+            self.problem(at, "this is not a map".into(), help);
+            return None;
+        };
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let (message, help) = crate::document::unknown("key", &entry.key, known);
+            self.path.push(entry.key.clone());
+            self.problem(entry.key_span, message, help);
+            self.path.pop();
+        }
+        Some(entries)
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, node: &Node, at: Span) -> Option<T> {
+        match read_value(node) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let depth = self.path.len();
+                self.path.extend(error.path);
+                self.problem(error.span.unwrap_or(at), error.message, error.help);
+                self.path.truncate(depth);
+                None
+            }
+        }
+    }
+
+    /// Notes a problem, and that everything around it was not read whole.
+    fn problem(&mut self, span: Span, message: String, help: String) {
+        for depth in 1..=self.path.len() {
+            self.unread.insert(self.path[..depth].join("."));
+        }
+        let path = self.path.join(".");
+        self.findings.push(Finding { severity: Severity::Error, span, path, message, help });
+    }
+}
