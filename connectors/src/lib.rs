@@ -14,6 +14,7 @@ pub mod archive;
 pub mod clock;
 pub mod file;
 pub mod folder;
+pub mod memory;
 pub mod message;
 pub mod mqtt;
 pub mod queue;

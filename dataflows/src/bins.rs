@@ -33,14 +33,19 @@ pub struct Bins {
 pub struct Bin {
     index: HashTable<u32>,
     ids: Ids,
-    twins: Vec<Twin>,
+    /// Records in chunks of [`CHUNK`], so that a bin grows without moving what it has.
+    chunks: Vec<Vec<Twin>>,
+    len: usize,
 }
+
+/// Records of a chunk.
+const CHUNK: usize = 16;
 
 /// Ids, packed: 4 bytes a twin and the id itself.
 #[derive(Default)]
 struct Ids {
-    bytes: Vec<u8>,
-    /// Where each id ends in `bytes`.
+    text: String,
+    /// Where each id ends in `text`.
     ends: Vec<u32>,
 }
 
@@ -68,21 +73,43 @@ impl Bins {
     pub fn find(&self, hash: u64, id: &str) -> Option<Slot> {
         let number = operators::id::bin(hash);
         let bin = self.bins[number].as_deref()?;
-        let same = |index: &u32| bin.ids.bytes_of(*index as usize) == id.as_bytes();
+        let same = |index: &u32| bin.ids.get(*index as usize) == id;
         let index = *bin.index.find(hash, same)?;
         Some(Slot { bin: number as u16, index })
+    }
+
+    /// The slot that most likely holds the twin with this hash, without a look at its id: what to
+    /// [`Bins::warm`] before it is found.
+    pub fn guess(&self, hash: u64) -> Option<Slot> {
+        let number = operators::id::bin(hash);
+        let bin = self.bins[number].as_deref()?;
+        let index = *bin.index.iter_hash(hash).next()?;
+        std::hint::black_box(bin.ids.ends.get(index as usize));
+        Some(Slot { bin: number as u16, index })
+    }
+
+    /// Reads what is needed of a twin into the cache. Many of these do not wait for each other, as
+    /// the updates themselves would.
+    pub fn warm(&self, slot: Slot) {
+        let Some(bin) = self.bins[usize::from(slot.bin)].as_deref() else { return };
+        let index = slot.index as usize;
+        let id = bin.ids.text.as_bytes().get(bin.ids.range(index).start);
+        std::hint::black_box(id.copied());
+        if let Some(twin) = bin.twin(index) {
+            std::hint::black_box((twin.handled.wake_us, twin.shadow.update(), twin.life_cycle.heard_us()));
+            std::hint::black_box(twin.entanglement.first_bound_us());
+        }
     }
 
     /// Adds a twin that [`Bins::find`] did not find.
     pub fn insert(&mut self, hash: u64, id: &str, twin: Twin) -> Slot {
         let number = operators::id::bin(hash);
         let bin = self.bins[number].get_or_insert_with(Default::default);
-        let index = bin.twins.len() as u32;
+        let index = bin.len as u32;
         bin.ids.push(id);
-        grow_by_an_eighth(&mut bin.twins);
-        bin.twins.push(twin);
+        bin.push(twin);
         let ids = &bin.ids;
-        let hash_of = |index: &u32| operators::id::hash(ids.bytes_of(*index as usize));
+        let hash_of = |index: &u32| operators::id::hash(ids.get(*index as usize).as_bytes());
         bin.index.insert_unique(hash, index, hash_of);
         self.twins += 1;
         Slot { bin: number as u16, index }
@@ -92,7 +119,7 @@ impl Bins {
     pub fn get_mut(&mut self, slot: Slot) -> Option<(&str, &mut Twin)> {
         let bin = self.bins[usize::from(slot.bin)].as_deref_mut()?;
         let index = slot.index as usize;
-        let twin = bin.twins.get_mut(index)?;
+        let twin = bin.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
         Some((bin.ids.get(index), twin))
     }
 
@@ -100,12 +127,12 @@ impl Bins {
     pub fn get(&self, slot: Slot) -> Option<(&str, &Twin)> {
         let bin = self.bins[usize::from(slot.bin)].as_deref()?;
         let index = slot.index as usize;
-        Some((bin.ids.get(index), bin.twins.get(index)?))
+        Some((bin.ids.get(index), bin.twin(index)?))
     }
 
     /// The first slot at or after `from`, in the order of bins and places.
     pub fn next(&self, from: Slot) -> Option<Slot> {
-        let len = |bin: &Option<Box<Bin>>| bin.as_ref().map_or(0, |bin| bin.twins.len());
+        let len = |bin: &Option<Box<Bin>>| bin.as_ref().map_or(0, |bin| bin.len);
         if (from.index as usize) < len(&self.bins[usize::from(from.bin)]) {
             return Some(from);
         }
@@ -126,33 +153,44 @@ impl Slot {
     }
 }
 
-/// Doubling would leave a third of a million twins' memory unused.
-fn grow_by_an_eighth<T>(vec: &mut Vec<T>) {
-    if vec.len() == vec.capacity() {
-        vec.reserve_exact(4 + vec.len() / 8);
+impl Bin {
+    fn push(&mut self, twin: Twin) {
+        if self.len.is_multiple_of(CHUNK) {
+            // The first chunk grows as it is filled: most bins of a small fleet hold one twin.
+            let room = if self.len == 0 { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(room));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(twin);
+        }
+        self.len += 1;
+    }
+
+    fn twin(&self, index: usize) -> Option<&Twin> {
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 }
 
 impl Ids {
     fn push(&mut self, id: &str) {
-        if self.bytes.capacity() - self.bytes.len() < id.len() {
-            self.bytes.reserve_exact(id.len() * 4 + self.bytes.len() / 8);
+        // Doubling would leave a third of it unused.
+        if self.text.capacity() - self.text.len() < id.len() {
+            self.text.reserve_exact(id.len() * 4 + self.text.len() / 4);
         }
-        self.bytes.extend_from_slice(id.as_bytes());
-        grow_by_an_eighth(&mut self.ends);
-        self.ends.push(self.bytes.len() as u32);
+        self.text.push_str(id);
+        if self.ends.len() == self.ends.capacity() {
+            self.ends.reserve_exact(4 + self.ends.len() / 4);
+        }
+        self.ends.push(self.text.len() as u32);
     }
 
-    fn bytes_of(&self, index: usize) -> &[u8] {
-        let start = match index {
-            0 => 0,
-            _ => self.ends[index - 1] as usize,
-        };
-        &self.bytes[start..self.ends[index] as usize]
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        start as usize..self.ends[index] as usize
     }
 
     fn get(&self, index: usize) -> &str {
-        std::str::from_utf8(self.bytes_of(index)).expect("only texts are pushed")
+        &self.text[self.range(index)]
     }
 }
 

@@ -67,7 +67,7 @@ impl Digital {
         self.full.drain(..).for_each(&mut give);
         for (sink, batch) in self.batches.iter_mut().enumerate() {
             if !batch.is_empty() {
-                give(Delivery::Messages(sink, std::mem::take(batch)));
+                give(Delivery::Messages(sink, take_batch(batch)));
             }
         }
         if let Some(rows) = &mut self.rows {
@@ -102,7 +102,7 @@ impl Digital {
             }
             let batch = &mut self.batches[listener.sink];
             if batch.bytes.len() > BATCH_BYTES_MAX {
-                self.full.push(Delivery::Messages(listener.sink, std::mem::take(batch)));
+                self.full.push(Delivery::Messages(listener.sink, take_batch(batch)));
             }
             listener.topic.write(of.id, &of.definition.name, kind, &mut batch.bytes);
             let topic_end = batch.bytes.len() as u32;
@@ -111,6 +111,15 @@ impl Digital {
             batch.entries.push(Entry { topic_end, payload_end, retain: listener.retains(kind) });
         }
     }
+}
+
+/// Takes a batch out; what is left has room for as much again, as the next is often alike.
+fn take_batch(batch: &mut MessageBatch) -> MessageBatch {
+    let room = MessageBatch {
+        bytes: Vec::with_capacity(batch.bytes.len()),
+        entries: Vec::with_capacity(batch.entries.len()),
+    };
+    std::mem::replace(batch, room)
 }
 
 impl DigitalEvents for Digital {

@@ -64,7 +64,7 @@ impl Router {
             return;
         }
         if self.is_trivial() {
-            let events = std::mem::take(events);
+            let events = events.take();
             return give(Parcel { to: 0, source, events });
         }
         for event in events.events() {
@@ -73,7 +73,7 @@ impl Router {
         events.clear();
         for (to, open) in self.open.iter_mut().enumerate() {
             if !open.is_empty() {
-                let events = std::mem::take(open);
+                let events = open.take();
                 give(Parcel { to: to as u32, source, events });
             }
         }

@@ -147,7 +147,12 @@ impl Twins {
     ) {
         let mut slots = std::mem::take(&mut self.scratch.slots);
         slots.clear();
-        // The first pass only finds records: their cache misses overlap.
+        // Records are scattered over memory. The first two passes only fetch, so that the misses of
+        // a chunk overlap; one event after the other would wait for each of them.
+        let heads = events.heads();
+        slots.extend(chunk.iter().map(|index| self.bins.guess(heads[*index].hash)));
+        slots.iter().flatten().for_each(|slot| self.bins.warm(*slot));
+        slots.clear();
         slots.extend(chunk.iter().map(|index| self.find_or_insert(&events.event(*index), source)));
         let mut now = now_us.map(|now_us| now_us());
         for (place, (index, slot)) in chunk.iter().zip(&slots).enumerate() {

@@ -4,7 +4,7 @@
 //! ```text
 //!  heads  [ twin, times, position, stream | cells 0..2 ][ ... | cells 2..3 ] ...
 //!  cells  [ temperature 24.28 ][ energy 4.67 ][ mode 1 ] ...
-//!  bytes  p-0417p-0418"text of a string property"{"json":"of an object"} ...
+//!  text   p-0417p-0418"text of a string property"{"json":"of an object"} ...
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ enum CellKind {
     Event,
 }
 
-/// One value of an event: 16 bytes, texts stand in the batch's bytes.
+/// One value of an event: 16 bytes, texts stand in the batch's text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     bits: u64,
@@ -74,8 +74,7 @@ pub struct Cell {
 pub struct EventBatch {
     heads: Vec<Head>,
     cells: Vec<Cell>,
-    #[serde(with = "serde_bytes")]
-    bytes: Vec<u8>,
+    text: String,
 }
 
 /// One physical event, read in place.
@@ -86,7 +85,7 @@ pub struct Event<'a> {
     /// The twin's id.
     pub id: &'a str,
     cells: &'a [Cell],
-    bytes: &'a [u8],
+    text: &'a str,
 }
 
 /// The parts of an event's head that step 1 knows; where its values stand is added by the batch.
@@ -114,7 +113,7 @@ pub struct HeadParts {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     cells: usize,
-    bytes: usize,
+    text: usize,
 }
 
 impl EventBatch {
@@ -132,14 +131,29 @@ impl EventBatch {
     pub fn weight(&self) -> usize {
         self.heads.len() * size_of::<Head>()
             + self.cells.len() * size_of::<Cell>()
-            + self.bytes.len()
+            + self.text.len()
+    }
+
+    /// An empty batch with room for as much as this one holds.
+    pub fn like(&self) -> Self {
+        Self {
+            heads: Vec::with_capacity(self.heads.len()),
+            cells: Vec::with_capacity(self.cells.len()),
+            text: String::with_capacity(self.text.len()),
+        }
+    }
+
+    /// Takes the events out; what is left has room for as many again.
+    pub fn take(&mut self) -> Self {
+        let room = self.like();
+        std::mem::replace(self, room)
     }
 
     /// Forgets all events, keeps the memory.
     pub fn clear(&mut self) {
         self.heads.clear();
         self.cells.clear();
-        self.bytes.clear();
+        self.text.clear();
     }
 
     /// The heads alone, for a pass that looks twins up before their events are read.
@@ -155,13 +169,13 @@ impl EventBatch {
     /// The event at `index`, in the order of [`EventBatch::finish`].
     pub fn event(&self, index: usize) -> Event<'_> {
         let head = &self.heads[index];
-        let id = text(&self.bytes, head.id_start, u32::from(head.id_len));
+        let id = part(&self.text, head.id_start, u32::from(head.id_len));
         let start = head.cell_start as usize;
         Event {
             head,
             id,
             cells: &self.cells[start..start + usize::from(head.cell_len)],
-            bytes: &self.bytes,
+            text: &self.text,
         }
     }
 
@@ -174,14 +188,14 @@ impl EventBatch {
     pub fn begin(&self) -> Mark {
         Mark {
             cells: self.cells.len(),
-            bytes: self.bytes.len(),
+            text: self.text.len(),
         }
     }
 
     /// Takes back what was pushed since `mark`.
     pub fn take_back(&mut self, mark: Mark) {
         self.cells.truncate(mark.cells);
-        self.bytes.truncate(mark.bytes);
+        self.text.truncate(mark.text);
     }
 
     /// How many values were pushed since `mark`.
@@ -197,8 +211,8 @@ impl EventBatch {
             Value::Integer(number) => (CellKind::Integer, number as u64),
             Value::Boolean(flag) => (CellKind::Boolean, u64::from(flag)),
             Value::Enum(word) => (CellKind::Enum, u64::from(word)),
-            Value::Text(text) => (CellKind::Text, self.push_bytes(text)),
-            Value::Json(text) => (CellKind::Json, self.push_bytes(text)),
+            Value::Text(text) => (CellKind::Text, self.push_text(text)),
+            Value::Json(text) => (CellKind::Json, self.push_text(text)),
         };
         self.push_cell(
             mark,
@@ -212,7 +226,7 @@ impl EventBatch {
 
     /// Adds an event of the physical twin, its value as JSON.
     pub fn push_event(&mut self, mark: Mark, event: u16, json: &str) {
-        let bits = self.push_bytes(json);
+        let bits = self.push_text(json);
         self.push_cell(
             mark,
             Cell {
@@ -225,8 +239,8 @@ impl EventBatch {
 
     /// Ends an event: from here on it is part of the batch.
     pub fn finish(&mut self, mark: Mark, id: &str, parts: HeadParts) {
-        let id_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(id.as_bytes());
+        let id_start = self.text.len() as u32;
+        self.text.push_str(id);
         self.heads.push(Head {
             hash: crate::id::hash(id.as_bytes()),
             position: parts.position,
@@ -250,12 +264,12 @@ impl EventBatch {
         for cell in event.cells {
             let mut cell = *cell;
             if cell.kind.is_text() {
-                cell.bits = self.push_bytes(cell.text(event.bytes));
+                cell.bits = self.push_text(cell.text(event.text));
             }
             self.cells.push(cell);
         }
-        let id_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(event.id.as_bytes());
+        let id_start = self.text.len() as u32;
+        self.text.push_str(event.id);
         self.heads.push(Head {
             id_start,
             cell_start,
@@ -275,9 +289,9 @@ impl EventBatch {
     }
 
     /// Appends a text; the cell's bits say where it stands.
-    fn push_bytes(&mut self, text: &str) -> u64 {
-        let start = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(text.as_bytes());
+    fn push_text(&mut self, text: &str) -> u64 {
+        let start = self.text.len() as u64;
+        self.text.push_str(text);
         start << 32 | text.len() as u64
     }
 }
@@ -285,20 +299,18 @@ impl EventBatch {
 impl<'a> Event<'a> {
     /// Property numbers and values that the event carries.
     pub fn properties(&self) -> impl Iterator<Item = (u16, Value<'a>)> + use<'a> {
-        let bytes = self.bytes;
-        self.cells
-            .iter()
-            .filter_map(move |cell| Some((cell.index, cell.value(bytes)?)))
+        let text = self.text;
+        self.cells.iter().filter_map(move |cell| Some((cell.index, cell.value(text)?)))
     }
 
     /// Event numbers and values (JSON) that the event carries.
     pub fn events(&self) -> impl Iterator<Item = (u16, &'a str)> + use<'a> {
-        let bytes = self.bytes;
+        let text = self.text;
         let events = self
             .cells
             .iter()
             .filter(|cell| cell.kind == CellKind::Event);
-        events.map(move |cell| (cell.index, cell.text(bytes)))
+        events.map(move |cell| (cell.index, cell.text(text)))
     }
 }
 
@@ -309,31 +321,27 @@ impl CellKind {
 }
 
 impl Cell {
-    fn value<'a>(&self, bytes: &'a [u8]) -> Option<Value<'a>> {
+    fn value<'a>(&self, text: &'a str) -> Option<Value<'a>> {
         Some(match self.kind {
             CellKind::Double => Value::Double(f64::from_bits(self.bits)),
             CellKind::Integer => Value::Integer(self.bits as i64),
             CellKind::Boolean => Value::Boolean(self.bits != 0),
             CellKind::Enum => Value::Enum(self.bits as u16),
-            CellKind::Text => Value::Text(self.text(bytes)),
-            CellKind::Json => Value::Json(self.text(bytes)),
+            CellKind::Text => Value::Text(self.text(text)),
+            CellKind::Json => Value::Json(self.text(text)),
             CellKind::Event => return None,
         })
     }
 
-    fn text<'a>(&self, bytes: &'a [u8]) -> &'a str {
-        text(bytes, (self.bits >> 32) as u32, self.bits as u32)
+    fn text<'a>(&self, text: &'a str) -> &'a str {
+        part(text, (self.bits >> 32) as u32, self.bits as u32)
     }
 }
 
-/// A text of the batch. Checked again, as a batch may come from another process; one that is
+/// A part of the batch's text. Checked, as a batch may come from another process; one that is
 /// damaged reads as empty rather than taking the engine down.
-fn text(bytes: &[u8], start: u32, len: u32) -> &str {
-    let range = start as usize..start as usize + len as usize;
-    bytes
-        .get(range)
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .unwrap_or("")
+fn part(text: &str, start: u32, len: u32) -> &str {
+    text.get(start as usize..start as usize + len as usize).unwrap_or("")
 }
 
 /// Whether a value is of the kind that a property has; what a decoder must make sure of.

@@ -414,17 +414,30 @@ fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
         .next_crossing(since_us, terms, threshold, is_above)
 }
 
-/// Sets the twin's wake after an update. An update that is on time only puts off what an entangled
-/// twin waits for, so its timer is left to fire early and look again, which is cheaper than to
-/// search for the next crossing at every update.
-fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, must_search: bool) {
+/// Sets the twin's wake after an update. To search for the next crossing at every update would be
+/// dear, so the twin is woken no later than it may come, and looks again then. An update that is on
+/// time only puts off what an entangled twin waits for: its timer may stay as it is.
+fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, may_hasten: bool) {
     if twin.handled.sample_us == NEVER_US {
         twin.handled.sample_us = (at_us.div_euclid(terms.sample_us) + 1) * terms.sample_us;
     }
-    let put_off = twin.life_cycle.phase() == Phase::Entangled && !must_search;
-    let wanted_us = match put_off {
-        true => twin.handled.sample_us,
-        false => next_tick(twin, terms).map_or(NEVER_US, |(at_us, _)| at_us),
-    };
+    let mut wanted_us = twin.handled.sample_us;
+    if may_hasten || twin.life_cycle.phase() != Phase::Entangled {
+        let silent_us = twin.life_cycle.unbinds_at(terms.unbind_after_us);
+        let judged_us = earliest_judgement(twin, terms, at_us);
+        wanted_us = wanted_us.min(silent_us.unwrap_or(NEVER_US)).min(judged_us.unwrap_or(NEVER_US));
+    }
     twin.handled.wake_us = twin.handled.wake_us.min(wanted_us);
+}
+
+/// No later than [`next_judgement`], and cheap.
+fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
+    match twin.life_cycle.phase() {
+        Phase::Entangled | Phase::Disentangled if twin.entanglement.is_full(at_us, terms) => {
+            twin.entanglement.next_turn(at_us, terms)
+        }
+        // While the window fills, ODTE falls between two turns, but does not rise.
+        Phase::Disentangled => twin.entanglement.next_turn(at_us, terms),
+        _ => next_judgement(twin, terms),
+    }
 }

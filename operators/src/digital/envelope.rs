@@ -239,10 +239,12 @@ fn write_number(number: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
         return;
     }
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(number);
-    // 1 is written 1, not 1.0: the same JSON number, and what people expect to read.
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    // A whole number is written 1, not 1.0: the same to JSON, and what people expect to read.
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+    } else {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+    }
 }
 
 fn key_integer(out: &mut Vec<u8>, key: &[u8], number: u64) {

@@ -51,6 +51,11 @@ impl Entanglement {
         self.first_bound_us.get_or_insert(at_us);
     }
 
+    /// When the twin was first bound, if it was.
+    pub fn first_bound_us(&self) -> Option<i64> {
+        self.first_bound_us
+    }
+
     /// Adds an observation (rule 4.1).
     pub fn observe(&mut self, observation: Observation, terms: &Terms) {
         self.last_on_time = observation.on_time;
@@ -65,7 +70,7 @@ impl Entanglement {
 
     /// ODTE at an instant that is not before the last observation.
     pub fn measure(&self, at_us: i64, terms: &Terms) -> Measure {
-        let counts = self.window.counts(at_us, terms.window_us);
+        let counts = self.window.counts(at_us, terms.window_us, terms.rates.len());
         let timeliness = match counts.received {
             received if received > 0.0 => counts.on_time / received,
             _ if terms.rates.iter().all(Option::is_none) && self.last_on_time => 1.0,
@@ -120,6 +125,16 @@ impl Entanglement {
             }
         }
         least.unwrap_or((1.0, 0.0))
+    }
+
+    /// Whether a window has passed since the first binding.
+    pub fn is_full(&self, at_us: i64, terms: &Terms) -> bool {
+        self.first_bound_us.is_some_and(|first_us| at_us - first_us >= terms.window_us)
+    }
+
+    /// The next instant at which something leaves the window.
+    pub fn next_turn(&self, at_us: i64, terms: &Terms) -> Option<i64> {
+        self.window.turning_points(at_us, terms.window_us).next()
     }
 
     /// The first instant after `at_us` at which ODTE, if nothing more is heard, is on the other

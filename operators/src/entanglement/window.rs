@@ -58,7 +58,7 @@ pub enum Window {
     /// One by one.
     Exact(Exact),
     /// In sub-windows.
-    Coarse(Box<Coarse>),
+    Coarse(Coarse),
 }
 
 /// Observations one by one, oldest first.
@@ -85,17 +85,23 @@ const LATE_BIT: u32 = 1 << 31;
 const STREAM_SHIFT: u32 = 27;
 const COMPUTE_MAX: u32 = (1 << STREAM_SHIFT) - 1;
 
-/// Counts in sub-windows of equal width, by absolute number of the sub-window.
+/// Counts in sub-windows of equal width, by absolute number of the sub-window. What every update
+/// needs stands in the twin's record; of the ring it touches the newest and the oldest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coarse {
     newest: i64,
-    ring: Vec<SubWindow>,
-    /// Observations by sub-window and stream; empty where the type has one stream.
-    by_stream: Vec<u32>,
+    /// Sums over the ring.
+    received: u32,
+    on_time: u32,
+    ring: Box<[SubWindow]>,
+    by_stream: Option<Box<ByStream>>,
+}
+
+/// Observations by sub-window and stream, for types with more than one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ByStream {
     streams: usize,
-    /// Sums over the ring, so that an update need not add it up.
-    received: u64,
-    on_time: u64,
+    received: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -103,8 +109,9 @@ struct SubWindow {
     received: u32,
     on_time: u32,
     transport_min_us: f32,
-    transport_us: f64,
-    compute_us: f64,
+    /// Sums over the sub-window's observations.
+    transport_us: f32,
+    compute_us: f32,
 }
 
 /// How many bits finer than the ticks of an exact window a microsecond is. Windows up to 35 minutes
@@ -139,7 +146,7 @@ impl Window {
                     coarse.push(exact.read(kept, window_us), window_us);
                 }
                 coarse.push(observation, window_us);
-                *self = Window::Coarse(Box::new(coarse));
+                *self = Window::Coarse(coarse);
             }
             Window::Coarse(coarse) => coarse.push(observation, window_us),
         }
@@ -159,9 +166,10 @@ impl Window {
     }
 
     /// What the window that ends at `at_us` holds; not before the last observation.
-    pub fn counts(&self, at_us: i64, window_us: i64) -> Counts {
+    /// Counts by stream are made only where there is more than one.
+    pub fn counts(&self, at_us: i64, window_us: i64, streams: usize) -> Counts {
         match self {
-            Window::Exact(exact) => exact.counts(at_us - window_us, window_us),
+            Window::Exact(exact) => exact.counts(at_us - window_us, window_us, streams),
             Window::Coarse(coarse) => coarse.counts(at_us, window_us),
         }
     }
@@ -254,12 +262,17 @@ impl Exact {
         }
     }
 
-    fn counts(&self, since_us: i64, window_us: i64) -> Counts {
+    fn counts(&self, since_us: i64, window_us: i64, streams: usize) -> Counts {
         let mut counts = Counts {
             received: self.kept.len() as f64,
             on_time: f64::from(self.on_time),
             ..Counts::default()
         };
+        // Right after an observation nothing has left that is still counted.
+        let has_left = |kept: &Kept| self.read(kept, window_us).at_us < since_us;
+        if streams <= 1 && !self.kept.first().is_some_and(has_left) {
+            return counts;
+        }
         for kept in &self.kept {
             let seen = self.read(kept, window_us);
             if seen.at_us < since_us {
@@ -275,14 +288,13 @@ impl Exact {
 
 impl Coarse {
     fn new(newest: i64, streams: usize) -> Self {
-        let streams = if streams > 1 { streams } else { 0 };
+        let by_stream = || Box::new(ByStream { streams, received: vec![0; RING * streams] });
         Self {
             newest,
-            ring: vec![SubWindow::default(); RING],
-            by_stream: vec![0; RING * streams],
-            streams,
             received: 0,
             on_time: 0,
+            ring: vec![SubWindow::default(); RING].into_boxed_slice(),
+            by_stream: (streams > 1).then(by_stream),
         }
     }
 
@@ -295,9 +307,11 @@ impl Coarse {
         for number in newest - steps + 1..=newest {
             let slot = Self::slot(number);
             let gone = std::mem::take(&mut self.ring[slot]);
-            self.received -= u64::from(gone.received);
-            self.on_time -= u64::from(gone.on_time);
-            self.by_stream[slot * self.streams..][..self.streams].fill(0);
+            self.received -= gone.received;
+            self.on_time -= gone.on_time;
+            if let Some(by_stream) = &mut self.by_stream {
+                by_stream.row_mut(slot).fill(0);
+            }
         }
         self.newest = self.newest.max(newest);
     }
@@ -316,12 +330,12 @@ impl Coarse {
         };
         sub.received = sub.received.saturating_add(1);
         sub.on_time = sub.on_time.saturating_add(u32::from(observation.on_time));
-        sub.transport_us += observation.transport_us as f64;
-        sub.compute_us += observation.compute_us as f64;
-        self.received += 1;
-        self.on_time += u64::from(observation.on_time);
-        if self.streams > 0 {
-            self.by_stream[slot * self.streams + usize::from(observation.stream)] += 1;
+        sub.transport_us += transport_us;
+        sub.compute_us += observation.compute_us as f32;
+        self.received = self.received.saturating_add(1);
+        self.on_time = self.on_time.saturating_add(u32::from(observation.on_time));
+        if let Some(by_stream) = &mut self.by_stream {
+            by_stream.row_mut(slot)[usize::from(observation.stream)] += 1;
         }
     }
 
@@ -334,8 +348,8 @@ impl Coarse {
     fn counts(&self, at_us: i64, window_us: i64) -> Counts {
         let (width_us, since_us) = (width_us(window_us), at_us - window_us);
         let mut counts = Counts {
-            received: self.received as f64,
-            on_time: self.on_time as f64,
+            received: f64::from(self.received),
+            on_time: f64::from(self.on_time),
             ..Counts::default()
         };
         // Usually one sub-window has left in part; more where nothing came for a while.
@@ -347,10 +361,10 @@ impl Coarse {
             counts.received -= gone * f64::from(sub.received);
             counts.on_time -= gone * f64::from(sub.on_time);
         }
-        if self.streams > 0 {
+        if let Some(by_stream) = &self.by_stream {
             for number in oldest..=self.newest {
                 let share = Self::share(number, since_us, width_us);
-                let row = &self.by_stream[Self::slot(number) * self.streams..][..self.streams];
+                let row = by_stream.row(Self::slot(number));
                 for (count, received) in counts.by_stream.iter_mut().zip(row) {
                     *count += share * f64::from(*received);
                 }
@@ -367,12 +381,22 @@ impl Coarse {
             if sub.received > 0 && share > 0.0 {
                 sum.add(
                     share * f64::from(sub.received),
-                    share * sub.transport_us,
-                    share * sub.compute_us,
+                    share * f64::from(sub.transport_us),
+                    share * f64::from(sub.compute_us),
                     f64::from(sub.transport_min_us),
                 );
             }
         }
+    }
+}
+
+impl ByStream {
+    fn row(&self, slot: usize) -> &[u32] {
+        &self.received[slot * self.streams..][..self.streams]
+    }
+
+    fn row_mut(&mut self, slot: usize) -> &mut [u32] {
+        &mut self.received[slot * self.streams..][..self.streams]
     }
 }
 

@@ -1,0 +1,207 @@
+//! What the benches share: the paper's job as a plan, its messages from memory, and honest clocks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use connectors::clock::{Clock, SystemClock};
+use connectors::memory;
+use connectors::message::RawMessage;
+use connectors::sink::SinkHandle;
+use connectors::source::SourceHandle;
+use cpu_time::ProcessTime;
+use dataflows::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, SourcePort, TimeMode};
+use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
+use operators::digital::{DigitalKind, TopicTemplate};
+use operators::entanglement::{EntanglementSettings, Terms};
+use operators::functions::Functions;
+use operators::model::{ModelSettings, compile};
+use operators::twin::{StreamOf, TwinType};
+
+/// What a bench changes in the paper's job.
+pub struct Job {
+    /// Extra entanglement settings, as JSON.
+    pub entanglement: String,
+    /// `expected_rate` of its stream.
+    pub rate: String,
+    /// Augmentation, as JSON.
+    pub augmentation: String,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            entanglement: r#"{"window": "60s", "desired_timeliness": "60s"}"#.into(),
+            rate: "1/s".into(),
+            augmentation: r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}},
+                              "smooth": {"ewma": {"of": "energy", "half_life": "30s"}}}"#
+                .into(),
+        }
+    }
+}
+
+impl Job {
+    /// The type of the paper's device, and the decoder of its messages.
+    pub fn compile(&self) -> (TwinType, Decoder) {
+        let settings = ModelSettings {
+            properties: serde_json::from_str(
+                r#"{"temperature": {"type": "double"}, "energy": {"type": "double"},
+                    "temperature_f": {"type": "double"}, "smooth": {"type": "double"}}"#,
+            )
+            .expect("well formed"),
+            ..ModelSettings::default()
+        };
+        let mut settings = settings;
+        let augmentation: indexmap::IndexMap<_, _> =
+            serde_json::from_str(&self.augmentation).expect("well formed");
+        if augmentation.is_empty() {
+            settings.properties.shift_remove("smooth");
+        }
+        let model = compile(&settings).expect("the model is good");
+        let stream: StreamSettings = serde_json::from_str(&format!(
+            r#"{{"from": "memory", "topics": ["device/{{twin}}/telemetry/device_state"],
+                "at": {{"pointer": "/timestamp", "format": "unix_ms"}},
+                "properties": {{"temperature": "/data/iot.sensor.temperature", "energy": "/data/iot.sensor.energy"}},
+                "expected_rate": "{}"}}"#,
+            self.rate
+        ))
+        .expect("well formed");
+        let entanglement: EntanglementSettings =
+            serde_json::from_str(&self.entanglement).expect("well formed");
+        let plan = StreamPlan::compile(&stream, &model).expect("the stream is good");
+        let definition = TwinType {
+            name: "device".into(),
+            functions: Functions::compile(&augmentation, &model, &[0, 1]).expect("the functions are good"),
+            model,
+            clock: (&entanglement.clock).into(),
+            terms: Terms::compile(&entanglement, &[stream.expected_rate]).expect("the terms are good"),
+            sources: vec![0],
+            streams: vec![StreamOf { name: "telemetry".into(), source: 0 }],
+        };
+        let decoder = Decoder::new(0, vec![Route { twin_type: 0, stream: 0, plan }]);
+        (definition, decoder)
+    }
+
+    /// The job as a plan over this source and sink.
+    pub fn plan(
+        &self,
+        open: impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static,
+        sink: impl FnOnce() -> std::io::Result<SinkHandle> + Send + 'static,
+        archive: Option<ArchivePlan>,
+    ) -> Plan {
+        let (definition, decoder) = self.compile();
+        Plan {
+            job: "bench".into(),
+            types: vec![definition],
+            sources: vec![SourcePlan {
+                name: "memory".into(),
+                decoder,
+                open: Box::new(|port| open(port).map_err(Into::into)),
+            }],
+            sinks: vec![SinkPlan { name: "memory".into(), open: Box::new(|_| sink().map_err(Into::into)) }],
+            listeners: vec![ListenerPlan {
+                sink: 0,
+                topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "bench").expect("the default is good"),
+                kinds: DigitalKind::ALL.to_vec(),
+                retain: None,
+            }],
+            archive,
+            time: TimeMode::Live,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Messages of the paper's device, made before they are measured.
+pub struct Messages {
+    topics: Bytes,
+    topic_ends: Vec<u32>,
+    payloads: Bytes,
+    payload_ends: Vec<u32>,
+}
+
+impl Messages {
+    /// `payloads` different payloads, for `twins` twins with ids of 16 bytes.
+    pub fn new(twins: usize, payloads: usize) -> Self {
+        let now_ms = SystemClock.wall_us() / 1_000;
+        let (mut topics, mut topic_ends) = (Vec::new(), Vec::new());
+        for twin in 0..twins {
+            topics.extend_from_slice(format!("device/plant-7-p{twin:07}/telemetry/device_state").as_bytes());
+            topic_ends.push(topics.len() as u32);
+        }
+        let (mut bytes, mut payload_ends) = (Vec::new(), Vec::new());
+        for payload in 0..payloads {
+            let temperature = 20.0 + (payload * 37 % 1_000) as f64 / 100.0;
+            let energy = 4.0 + (payload * 91 % 500) as f64 / 100.0;
+            let text = format!(
+                "{{\"timestamp\":{now_ms},\"type\":\"iot.sensor.state.aggregated\",\"data\":{{\"iot.sensor.temperature\":{temperature:.2},\"iot.sensor.energy\":{energy:.2}}}}}"
+            );
+            bytes.extend_from_slice(text.as_bytes());
+            payload_ends.push(bytes.len() as u32);
+        }
+        Self { topics: topics.into(), topic_ends, payloads: bytes.into(), payload_ends }
+    }
+
+    /// How many twins.
+    pub fn twins(&self) -> usize {
+        self.topic_ends.len()
+    }
+
+    /// The message with this number, of a twin in a scattered order.
+    pub fn message(&self, number: u64, arrived_at_us: i64) -> RawMessage {
+        // A step that shares no factor with the number of twins visits each as often.
+        let twin = (number.wrapping_mul(1_000_003) % self.topic_ends.len() as u64) as usize;
+        let payload = (number % self.payload_ends.len() as u64) as usize;
+        RawMessage {
+            position: number + 1,
+            arrived_at_us,
+            topic: cut(&self.topics, &self.topic_ends, twin),
+            payload: cut(&self.payloads, &self.payload_ends, payload),
+            retained: false,
+            duplicate: false,
+            oversize: None,
+        }
+    }
+}
+
+fn cut(bytes: &Bytes, ends: &[u32], index: usize) -> Bytes {
+    let start = if index == 0 { 0 } else { ends[index - 1] as usize };
+    bytes.slice(start..ends[index] as usize)
+}
+
+/// A source that yields `count` messages as fast as they are taken.
+pub fn flood(
+    messages: Arc<Messages>,
+    count: u64,
+) -> impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static {
+    move |port| {
+        let clock = port.clock;
+        // The clock is read for each batch that a real source would take from its socket.
+        let mut now_us = 0;
+        let stream = (0..count).map(move |number| {
+            if number % 16 == 0 {
+                now_us = clock.wall_us();
+            }
+            messages.message(number, now_us)
+        });
+        memory::source("memory", port.lanes, port.lane_of, stream)
+    }
+}
+
+/// CPU seconds of this process.
+pub fn cpu_seconds() -> f64 {
+    ProcessTime::now().as_duration().as_secs_f64()
+}
+
+/// Resident bytes of this process.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4_096
+}
+
+/// The value of `--name VALUE` among the arguments.
+pub fn argument(name: &str) -> Option<String> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let place = arguments.iter().position(|one| one == name)?;
+    arguments.get(place + 1).cloned()
+}

@@ -1,0 +1,124 @@
+//! A source and a sink without a world behind them: for benches, and for tests that need no broker.
+//!
+//! They are the same handles, threads and queues as those of the real connectors, so what is
+//! measured through them is the engine as it runs.
+
+use crate::lanes::Lanes;
+use crate::message::{Intake, MessageBatch, RawMessage};
+use crate::sink::SinkHandle;
+use crate::source::{LaneOf, SourceHandle, SourceStats};
+use crate::thread::{StopSignal, Worker, unpark_current};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that a lane holds.
+const LANE_BYTES_MAX: usize = 16 << 20;
+/// Messages after which the lanes get what was put down.
+const FLUSH_EVERY: usize = 256;
+
+/// Starts a source that yields `messages`, then ends. Their arrival and topic are taken as they are.
+pub fn source(
+    name: &str,
+    lanes: usize,
+    lane_of: LaneOf,
+    messages: impl Iterator<Item = RawMessage> + Send + 'static,
+) -> io::Result<SourceHandle> {
+    let (mut lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
+    let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
+    let (counted, asked) = (stats.clone(), stop.clone());
+    let worker = Worker::spawn(&format!("source-{name}"), move || {
+        let waker = unpark_current();
+        lanes.set_waker(&waker);
+        asked.set_waker(waker);
+        counted.set_connected(true);
+        let mut newest_us = None;
+        for (count, message) in messages.enumerate() {
+            if asked.is_asked() {
+                break;
+            }
+            newest_us = newest_us.max(Some(message.arrived_at_us));
+            counted.add(1, message.payload.len() as u64);
+            lanes.push(message);
+            while (count + 1) % FLUSH_EVERY == 0 && lanes.flush().is_ok() && lanes.are_blocked() {
+                std::thread::park();
+            }
+        }
+        lanes.push_all(&Intake::End { newest_us });
+        // The engine may have gone before the end: then nobody wants it.
+        let _ = lanes.flush_over_bound();
+    })?;
+    Ok(SourceHandle::new(name, receivers, stats, stop, worker))
+}
+
+/// Starts a sink that gives every batch to `each`.
+pub fn sink(name: &str, mut each: impl FnMut(&MessageBatch) + Send + 'static) -> io::Result<SinkHandle> {
+    SinkHandle::start(name, LANE_BYTES_MAX, move |work| {
+        work.stats.set_connected(true);
+        while let Some(batch) = work.queue.recv() {
+            use crate::queue::Weigh;
+            each(&batch);
+            work.stats.add_published(batch.len() as u64, batch.bytes.len() as u64);
+            work.stats.batch_done(batch.weight());
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Received;
+    use bytes::Bytes;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn message(position: u64) -> RawMessage {
+        RawMessage {
+            position,
+            arrived_at_us: position as i64,
+            topic: Bytes::from(format!("t/{}", position % 3)),
+            payload: Bytes::from_static(b"1"),
+            retained: false,
+            duplicate: false,
+            oversize: None,
+        }
+    }
+
+    #[test]
+    fn all_messages_come_out_in_order_and_then_the_end() {
+        let lane_of: LaneOf = Arc::new(|topic| usize::from(topic.ends_with(b"0")));
+        let source = source("memory", 2, lane_of, (1..=1_000).map(message)).expect("it starts");
+        let mut count = 0;
+        for lane in &source.lanes {
+            let mut last = 0;
+            loop {
+                match lane.recv_timeout(Duration::from_secs(60)) {
+                    Received::Item(Intake::Message(message)) => {
+                        assert!(message.position > last);
+                        last = message.position;
+                        count += 1;
+                    }
+                    Received::Item(other) => {
+                        assert_eq!(other, Intake::End { newest_us: Some(1_000) });
+                        break;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(count, 1_000);
+    }
+
+    #[test]
+    fn a_sink_gives_every_batch() {
+        let (sender, received) = mpsc::channel();
+        let each = move |batch: &MessageBatch| {
+            sender.send(batch.len()).expect("the test waits");
+        };
+        let sink = sink("memory", each).expect("it starts");
+        let mut batch = MessageBatch::default();
+        assert!(batch.push("t", b"1", false));
+        sink.offer(batch).expect("there is room");
+        assert_eq!(received.recv_timeout(Duration::from_secs(60)), Ok(1));
+        assert_eq!(sink.close(Duration::from_secs(60)).unpublished, 0);
+    }
+}
