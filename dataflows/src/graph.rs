@@ -42,7 +42,7 @@ use crate::plan::TimeMode;
 use crate::publish::Outlets;
 use crate::router::{Parcel, Router};
 use crate::survey::Answer;
-use crate::twins::Twins;
+use crate::twins::{Stamp, Twins};
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
@@ -438,7 +438,7 @@ impl Chain {
             TimeMode::Live => {
                 let clock = &self.clock;
                 let now_us = || clock.wall_us();
-                self.twins.apply(&events, 0..events.len(), source, Some(&now_us));
+                self.twins.apply(&events, 0..events.len(), source, Stamp::Clock(&now_us));
             }
             TimeMode::Recorded => self.stash.push((time, source, events)),
         }
@@ -486,9 +486,9 @@ impl Chain {
         order.sort_by(|a, b| key(a).cmp(&key(b)));
         let stash = std::mem::take(&mut self.stash);
         for run in order.chunk_by(|a, b| a.1 == b.1) {
-            let (_, source, events) = &stash[run[0].1];
+            let (time, source, events) = &stash[run[0].1];
             let indexes = run.iter().map(|(_, _, index)| *index);
-            self.twins.apply(events, indexes, *source, None);
+            self.twins.apply(events, indexes, *source, Stamp::Arrival { told_us: *time as i64 });
         }
         self.stash = still_open(stash, limit_us);
         match (closed, has_ended) {

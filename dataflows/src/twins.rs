@@ -52,6 +52,28 @@ struct Totals {
     digital_events: u64,
 }
 
+/// What stamps updates (rule 2.2).
+#[derive(Clone, Copy)]
+pub enum Stamp<'a> {
+    /// Live: the wall clock.
+    Clock(&'a dyn Fn() -> i64),
+    /// Recorded: the event's arrival. One that goes back in its source is stamped with the time that
+    /// the source had come to: ticks up to there may have run, on some layouts and not on others.
+    Arrival {
+        /// That time, microseconds since 1970.
+        told_us: i64,
+    },
+}
+
+impl Stamp<'_> {
+    fn now_us(self) -> i64 {
+        match self {
+            Stamp::Clock(now_us) => now_us(),
+            Stamp::Arrival { told_us } => told_us,
+        }
+    }
+}
+
 /// What is known of a source.
 #[derive(Clone, Copy, Debug, Default)]
 struct SourceState {
@@ -115,14 +137,13 @@ impl Twins {
         }
     }
 
-    /// Takes the events with these indexes, in this order. `now_us` is the wall clock; without it
-    /// time is the events' own arrival (rule 2.2).
+    /// Takes the events with these indexes, in this order.
     pub fn apply(
         &mut self,
         events: &EventBatch,
         order: impl Iterator<Item = usize>,
         source: u16,
-        now_us: Option<&dyn Fn() -> i64>,
+        stamp: Stamp<'_>,
     ) {
         let mut order = order.peekable();
         let mut chunk = [0usize; CHUNK];
@@ -134,7 +155,7 @@ impl Twins {
                 chunk[len] = index;
                 len += 1;
             }
-            self.apply_chunk(events, &chunk[..len], source, now_us);
+            self.apply_chunk(events, &chunk[..len], source, stamp);
         }
     }
 
@@ -143,7 +164,7 @@ impl Twins {
         events: &EventBatch,
         chunk: &[usize],
         source: u16,
-        now_us: Option<&dyn Fn() -> i64>,
+        stamp: Stamp<'_>,
     ) {
         let mut slots = std::mem::take(&mut self.scratch.slots);
         slots.clear();
@@ -154,14 +175,18 @@ impl Twins {
         slots.iter().flatten().for_each(|slot| self.bins.warm(*slot));
         slots.clear();
         slots.extend(chunk.iter().map(|index| self.find_or_insert(&events.event(*index), source)));
-        let mut now = now_us.map(|now_us| now_us());
+        let mut now_us = stamp.now_us();
         for (place, (index, slot)) in chunk.iter().zip(&slots).enumerate() {
             if place % 16 == 15 {
-                now = now_us.map(|now_us| now_us());
+                now_us = stamp.now_us();
             }
             if let Some(slot) = *slot {
                 let event = events.event(*index);
-                self.apply_event(slot, event, now.unwrap_or(event.head.arrived_at.0));
+                let at_us = match stamp {
+                    Stamp::Clock(_) => now_us,
+                    Stamp::Arrival { .. } => now_us.max(event.head.arrived_at.0),
+                };
+                self.apply_event(slot, event, at_us);
             }
         }
         self.scratch.slots = slots;
