@@ -104,8 +104,7 @@ impl Fleet {
             let phase = f64::from(device) / f64::from(settings.twins.max(1));
             (period_us as f64 * phase) as i64
         };
-        let measurements =
-            (0..settings.twins).map(|device| Reverse((first_us(device), device))).collect();
+        let measurements = (0..settings.twins).map(|device| Reverse((first_us(device), device))).collect();
         Self {
             settings,
             period_us,
@@ -161,8 +160,7 @@ impl Fleet {
         };
         state.temperature_hundredths =
             walk(state.temperature_hundredths, random.random_range(-20..=20), -1_000..=6_000);
-        state.energy_hundredths =
-            walk(state.energy_hundredths, random.random_range(-5..=5), 0..=2_000);
+        state.energy_hundredths = walk(state.energy_hundredths, random.random_range(-5..=5), 0..=2_000);
         let correlation = self.settings.correlation;
         let uniform = random.random_range(-1.0..=1.0);
         state.deviation = correlation * state.deviation + (1.0 - correlation) * uniform;
@@ -257,14 +255,18 @@ mod tests {
     #[test]
     fn phases_are_spread_over_the_period() {
         let settings = FleetSettings { twins: 4, ..FleetSettings::default() };
-        check(settings, 1_500_000, expect![[r#"
+        check(
+            settings,
+            1_500_000,
+            expect![[r#"
             0 device-0 late 0
             250000 device-1 late 0
             500000 device-2 late 0
             750000 device-3 late 0
             1000000 device-0 late 0
             1250000 device-1 late 0
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -275,10 +277,14 @@ mod tests {
             prefix: "p".into(),
             ..FleetSettings::default()
         };
-        check(settings, 1_200_000, expect![[r#"
+        check(
+            settings,
+            1_200_000,
+            expect![[r#"
             600000 p-0 late 600000
             1100000 p-1 late 600000
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -325,8 +331,7 @@ mod tests {
 
     #[test]
     fn loss_is_a_share_and_a_seed_decides_what_is_sent() {
-        let settings =
-            FleetSettings { twins: 10, loss: 0.25, seed: 7, ..FleetSettings::default() };
+        let settings = FleetSettings { twins: 10, loss: 0.25, seed: 7, ..FleetSettings::default() };
         let first = run(settings.clone(), 1_000_000_000);
         let share = first.len() as f64 / 10_000.0;
         assert!((share - 0.75).abs() < 0.02, "{share}");

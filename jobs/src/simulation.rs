@@ -71,11 +71,7 @@ impl Signal {
 
 impl Simulation {
     /// Starts a fleet that publishes through `sink`.
-    pub fn start(
-        settings: FleetSettings,
-        sink: SinkHandle,
-        clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
+    pub fn start(settings: FleetSettings, sink: SinkHandle, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (signal, counts) = (Arc::new(Signal::default()), Arc::new(Counts::default()));
         let stats = sink.stats.clone();
         let waker = signal.clone();
@@ -88,9 +84,8 @@ impl Simulation {
             counts: counts.clone(),
         };
         let start = Instant::now();
-        let thread = std::thread::Builder::new()
-            .name("simulated-fleet".into())
-            .spawn(move || driver.run(start))?;
+        let thread =
+            std::thread::Builder::new().name("simulated-fleet".into()).spawn(move || driver.run(start))?;
         Ok(Self { signal, counts, stats, thread: Some(thread), start })
     }
 
@@ -190,13 +185,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let path = folder.path().join("out.jsonl");
         let sink = file::sink::start("out", &FileSettings::new(&path)).expect("the sink starts");
-        let settings = FleetSettings {
-            twins: 50,
-            period: Duration::from_millis(1),
-            ..FleetSettings::default()
-        };
-        let simulation =
-            Simulation::start(settings, sink, Arc::new(SystemClock)).expect("the thread starts");
+        let settings =
+            FleetSettings { twins: 50, period: Duration::from_millis(1), ..FleetSettings::default() };
+        let simulation = Simulation::start(settings, sink, Arc::new(SystemClock)).expect("the thread starts");
         while simulation.published() < 100 {
             std::thread::yield_now();
         }

@@ -336,7 +336,7 @@ fn connections_must_agree() {
     let same = two(a, a, c, "t").replace("from: b", "from: a");
     check_file(
         &same,
-        "4:3 connections.b nothing uses the connection `b`\n14:18 types.y.physical.s.topics type `y` claims topics of type `x`",
+        "4:3 connections.b nothing uses the connection `b`\n14:20 types.y.physical.s.topics type `y` claims topics of type `x`",
     );
 }
 

@@ -1,0 +1,195 @@
+//! The command line: one file a command.
+
+mod demo;
+mod init;
+mod run;
+mod simulate;
+mod validate;
+mod values;
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::job::JobError;
+
+/// Exit code of a usage that cannot work.
+const USAGE: u8 = 2;
+/// Exit code of a definition that is not valid (EX_CONFIG of sysexits).
+const INVALID: u8 = 78;
+
+/// Runs fleets of digital twins as dataflow jobs.
+///
+/// Begin with `twinloom demo`; then `twinloom init` writes a first job file to change.
+#[derive(Debug, Parser)]
+#[command(name = "twinloom", version, propagate_version = true)]
+struct Cli {
+    /// What is logged to standard error: error, warn, info, debug, or a filter as in RUST_LOG
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a simulated fleet and its twins; needs nothing installed
+    Demo(demo::DemoArguments),
+    /// Write a first job file, commented
+    Init(init::InitArguments),
+    /// Say what is wrong with a job file; needs no broker and no secrets
+    Validate(validate::ValidateArguments),
+    /// Run a job until its input ends, or Ctrl-C
+    Run(run::RunArguments),
+    /// Publish what a fleet of devices would
+    Simulate(simulate::SimulateArguments),
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments cannot work.
+    Usage(String),
+    /// The definition is not valid; that has been shown.
+    Invalid,
+    /// Something else went wrong.
+    Failed(String),
+}
+
+impl Failure {
+    /// An error with everything that caused it.
+    fn of(error: impl Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Transparent errors say their cause already.
+            if !text.contains(&cause_text) {
+                text = format!("{text}: {cause_text}");
+            }
+            source = cause.source();
+        }
+        Self::Failed(text)
+    }
+
+    /// A job that there is not; findings are shown, as JSON where that is asked for.
+    fn of_job(error: JobError, json: bool) -> Self {
+        match error {
+            JobError::Invalid(findings) => {
+                if json {
+                    println!("{}", findings.to_json());
+                } else {
+                    findings.print();
+                }
+                Self::Invalid
+            }
+            error @ JobError::Unreadable { .. } => Self::of(error),
+        }
+    }
+}
+
+/// What `main` does.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; nobody is left to tell that output is gone.
+            _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let level = match &cli.command {
+        Command::Run(_) | Command::Simulate(_) => "info",
+        // The screen is not to be written over.
+        Command::Demo(demo) if demo.has_screen() => "off",
+        _ => "warn",
+    };
+    let outcome = start_log(cli.log.as_deref(), level).and_then(|()| match cli.command {
+        Command::Demo(arguments) => demo::execute(&arguments),
+        Command::Init(arguments) => init::execute(&arguments),
+        Command::Validate(arguments) => validate::execute(&arguments),
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Simulate(arguments) => simulate::execute(&arguments),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Invalid) => ExitCode::from(INVALID),
+        Err(Failure::Usage(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs to standard error: by `--log`, else RUST_LOG, else the command's own level.
+fn start_log(asked: Option<&str>, level: &str) -> Result<(), Failure> {
+    let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let text = asked.or(from_environment.as_deref()).unwrap_or(level);
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        Failure::Usage(format!("`{text}` is no log filter: {error}; write error, warn, info or debug"))
+    })?;
+    // The embedded broker and the MQTT client speak of every packet.
+    let filter = match asked.is_none() && from_environment.is_none() {
+        true => filter
+            .add_directive("rumqttd=off".parse().expect("a directive"))
+            .add_directive("rumqttc=off".parse().expect("a directive")),
+        false => filter,
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        for (line, is_good) in [
+            ("run job.yaml", true),
+            ("run job.yaml --workers 2 --data d --duration 30s --json --listen 127.0.0.1:0", true),
+            ("run job.yaml --hosts hosts --process 1", true),
+            ("run job.yaml --hosts hosts", false),
+            ("run job.yaml --process 1", false),
+            ("run job.yaml --workers 0", false),
+            ("run job.yaml --duration 30", false),
+            ("run", false),
+            ("validate job.yaml --json --log debug", true),
+            ("init", true),
+            ("init my.yaml", true),
+            ("simulate --broker mqtt://localhost", true),
+            ("simulate", false),
+            (
+                "simulate --broker mqtt://h --twins 5 --rate 0.2/s --delay 50ms --jitter 50ms --correlation 0.25 --loss 1% --seed 3 --prefix p --qos 1",
+                true,
+            ),
+            ("simulate --broker mqtt://h --rate none", false),
+            ("simulate --broker mqtt://h --loss 2", false),
+            ("simulate --broker mqtt://h --qos 2", false),
+            ("demo --twins 10 --rate 2/s --duration 5s --json", true),
+            ("serve", false),
+        ] {
+            let words = std::iter::once("twinloom").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), is_good, "{line}");
+        }
+    }
+}
