@@ -53,9 +53,8 @@ impl Job {
         let mut settings = settings;
         let augmentation: indexmap::IndexMap<_, _> =
             serde_json::from_str(&self.augmentation).expect("well formed");
-        if augmentation.is_empty() {
-            settings.properties.shift_remove("smooth");
-        }
+        // A property that nothing writes would only be paid for.
+        settings.properties.retain(|name, _| !["smooth", "temperature_f"].contains(&name.as_str()) || augmentation.contains_key(name));
         let model = compile(&settings).expect("the model is good");
         let stream: StreamSettings = serde_json::from_str(&format!(
             r#"{{"from": "memory", "topics": ["device/{{twin}}/telemetry/device_state"],

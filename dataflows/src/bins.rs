@@ -13,14 +13,10 @@ use hashbrown::HashTable;
 use operators::id::BINS;
 use operators::twin::Twin;
 
-/// Where a twin stands on its worker.
+/// Where a twin stands on its worker: its bin (10 bits) and its place in the bin (22 bits), in four
+/// bytes, as timers keep several of them a twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// Number of its bin.
-    pub bin: u16,
-    /// Its place in the bin.
-    pub index: u32,
-}
+pub struct Slot(u32);
 
 /// The bins of one worker.
 pub struct Bins {
@@ -38,8 +34,8 @@ pub struct Bin {
     len: usize,
 }
 
-/// Records of a chunk.
-const CHUNK: usize = 16;
+/// Records of a chunk: a little less than a page, which allocators hand out without a rest.
+const CHUNK: usize = 4_096 / size_of::<Twin>();
 
 /// Ids, packed: 4 bytes a twin and the id itself.
 #[derive(Default)]
@@ -74,8 +70,8 @@ impl Bins {
         let number = operators::id::bin(hash);
         let bin = self.bins[number].as_deref()?;
         let same = |index: &u32| bin.ids.get(*index as usize) == id;
-        let index = *bin.index.find(hash, same)?;
-        Some(Slot { bin: number as u16, index })
+        let index = *bin.index.find(within(hash), same)?;
+        Some(Slot::new(number, index as usize))
     }
 
     /// The slot that most likely holds the twin with this hash, without a look at its id: what to
@@ -83,16 +79,16 @@ impl Bins {
     pub fn guess(&self, hash: u64) -> Option<Slot> {
         let number = operators::id::bin(hash);
         let bin = self.bins[number].as_deref()?;
-        let index = *bin.index.iter_hash(hash).next()?;
+        let index = *bin.index.iter_hash(within(hash)).next()?;
         std::hint::black_box(bin.ids.ends.get(index as usize));
-        Some(Slot { bin: number as u16, index })
+        Some(Slot::new(number, index as usize))
     }
 
     /// Reads what is needed of a twin into the cache. Many of these do not wait for each other, as
     /// the updates themselves would.
     pub fn warm(&self, slot: Slot) {
-        let Some(bin) = self.bins[usize::from(slot.bin)].as_deref() else { return };
-        let index = slot.index as usize;
+        let Some(bin) = self.bins[slot.bin()].as_deref() else { return };
+        let index = slot.index();
         let id = bin.ids.text.as_bytes().get(bin.ids.range(index).start);
         std::hint::black_box(id.copied());
         if let Some(twin) = bin.twin(index) {
@@ -109,48 +105,73 @@ impl Bins {
         bin.ids.push(id);
         bin.push(twin);
         let ids = &bin.ids;
-        let hash_of = |index: &u32| operators::id::hash(ids.get(*index as usize).as_bytes());
-        bin.index.insert_unique(hash, index, hash_of);
+        let hash_of = |index: &u32| within(operators::id::hash(ids.get(*index as usize).as_bytes()));
+        bin.index.insert_unique(within(hash), index, hash_of);
         self.twins += 1;
-        Slot { bin: number as u16, index }
+        Slot::new(number, index as usize)
     }
 
     /// The twin in a slot, and its id.
     pub fn get_mut(&mut self, slot: Slot) -> Option<(&str, &mut Twin)> {
-        let bin = self.bins[usize::from(slot.bin)].as_deref_mut()?;
-        let index = slot.index as usize;
+        let bin = self.bins[slot.bin()].as_deref_mut()?;
+        let index = slot.index();
         let twin = bin.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
         Some((bin.ids.get(index), twin))
     }
 
     /// The twin in a slot, and its id.
     pub fn get(&self, slot: Slot) -> Option<(&str, &Twin)> {
-        let bin = self.bins[usize::from(slot.bin)].as_deref()?;
-        let index = slot.index as usize;
+        let bin = self.bins[slot.bin()].as_deref()?;
+        let index = slot.index();
         Some((bin.ids.get(index), bin.twin(index)?))
     }
 
     /// The first slot at or after `from`, in the order of bins and places.
     pub fn next(&self, from: Slot) -> Option<Slot> {
         let len = |bin: &Option<Box<Bin>>| bin.as_ref().map_or(0, |bin| bin.len);
-        if (from.index as usize) < len(&self.bins[usize::from(from.bin)]) {
+        if from.index() < len(&self.bins[from.bin()]) {
             return Some(from);
         }
-        let mut later = self.bins.iter().enumerate().skip(usize::from(from.bin) + 1);
+        let mut later = self.bins.iter().enumerate().skip(from.bin() + 1);
         let (bin, _) = later.find(|(_, bin)| len(bin) > 0)?;
-        Some(Slot { bin: bin as u16, index: 0 })
+        Some(Slot::new(bin, 0))
     }
 }
 
 impl Slot {
     /// Before all slots.
-    pub const FIRST: Slot = Slot { bin: 0, index: 0 };
+    pub const FIRST: Slot = Slot(0);
+    const INDEX_BITS: u32 = u32::BITS - BINS.trailing_zeros();
+
+    fn new(bin: usize, index: usize) -> Self {
+        Self((bin as u32) << Self::INDEX_BITS | index as u32)
+    }
+
+    fn bin(self) -> usize {
+        (self.0 >> Self::INDEX_BITS) as usize
+    }
+
+    fn index(self) -> usize {
+        (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize
+    }
 
     /// The place after this one.
     #[must_use]
     pub fn after(self) -> Self {
-        Self { index: self.index + 1, ..self }
+        Self(self.0 + 1)
     }
+
+    /// A slot of the first bin, for tests of what only carries slots.
+    #[cfg(test)]
+    pub(crate) fn of_index(index: usize) -> Self {
+        Self::new(0, index)
+    }
+}
+
+/// The hash inside a bin. The table tells its entries apart by the top bits, which all twins of a
+/// bin share, so those are put last.
+fn within(hash: u64) -> u64 {
+    hash.rotate_left(BINS.trailing_zeros())
 }
 
 impl Bin {

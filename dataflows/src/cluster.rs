@@ -45,7 +45,9 @@ pub enum ClusterError {
         error: std::io::Error,
     },
     /// A process did not answer.
-    #[error("process {process} at {address} did not answer within {seconds} s: {error}; start it with the same job and hosts file")]
+    #[error(
+        "process {process} at {address} did not answer within {seconds} s: {error}; start it with the same job and hosts file"
+    )]
     Silent {
         /// Its number.
         process: usize,
@@ -229,9 +231,7 @@ fn welcome(mut socket: TcpStream, ours: Identity) -> std::io::Result<(TcpStream,
     socket.read_exact(&mut hello)?;
     let verdict = decode(&hello).and_then(|(theirs, process, _)| match () {
         () if theirs.digest != ours.digest => Err(Refusal::Job),
-        () if (theirs.processes, theirs.workers) != (ours.processes, ours.workers) => {
-            Err(Refusal::Shape)
-        }
+        () if (theirs.processes, theirs.workers) != (ours.processes, ours.workers) => Err(Refusal::Shape),
         () if ![0, ours.generation].contains(&theirs.generation) => Err(Refusal::Generation),
         () => Ok(process as usize),
     });
@@ -285,12 +285,8 @@ fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Refusal> {
         5 => Some(Refusal::Generation),
         _ => Some(Refusal::Stranger),
     };
-    let identity = Identity {
-        digest: u64_at(11),
-        processes: u32_at(19),
-        workers: u32_at(23),
-        generation: u64_at(31),
-    };
+    let identity =
+        Identity { digest: u64_at(11), processes: u32_at(19), workers: u32_at(23), generation: u64_at(31) };
     Ok((identity, u32_at(27), refusal))
 }
 
@@ -298,7 +294,8 @@ fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Refusal> {
 mod tests {
     use super::*;
 
-    const IDENTITY: Identity = Identity { digest: 0x0102_0304_0506_0708, processes: 3, workers: 2, generation: 9 };
+    const IDENTITY: Identity =
+        Identity { digest: 0x0102_0304_0506_0708, processes: 3, workers: 2, generation: 9 };
 
     #[test]
     fn the_greeting_is_a_format() {

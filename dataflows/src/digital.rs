@@ -36,12 +36,7 @@ pub struct Digital {
 
 impl Digital {
     /// Collects for these listeners, and the archive if there is one.
-    pub fn new(
-        envelope: Envelope,
-        listeners: Vec<ListenerPlan>,
-        sinks: usize,
-        rows: Option<Rows>,
-    ) -> Self {
+    pub fn new(envelope: Envelope, listeners: Vec<ListenerPlan>, sinks: usize, rows: Option<Rows>) -> Self {
         Self {
             envelope,
             listeners,
@@ -84,12 +79,7 @@ impl Digital {
     }
 
     /// Counts an event, and gives it to its listeners; it is encoded once, if at all.
-    fn tell(
-        &mut self,
-        of: Of<'_>,
-        kind: DigitalKind,
-        encode: impl FnOnce(&mut Envelope, &mut Vec<u8>),
-    ) {
+    fn tell(&mut self, of: Of<'_>, kind: DigitalKind, encode: impl FnOnce(&mut Envelope, &mut Vec<u8>)) {
         self.counts[kind as usize] += 1;
         if !self.listeners.iter().any(|listener| listener.kinds.contains(&kind)) {
             return;

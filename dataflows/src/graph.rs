@@ -110,7 +110,21 @@ pub fn build<'scope>(
 ) -> ProbeHandle<u64> {
     let board = Rc::new(RefCell::new(Board::default()));
     let probe = ProbeHandle::new();
-    let Parts { lanes, sources, workers_with_lanes, commands, twins, sinks, archive, unpublished, answers, time, clock, start, metrics } = parts;
+    let Parts {
+        lanes,
+        sources,
+        workers_with_lanes,
+        commands,
+        twins,
+        sinks,
+        archive,
+        unpublished,
+        answers,
+        time,
+        clock,
+        start,
+        metrics,
+    } = parts;
     let outlets = Outlets::new(sinks, archive, unpublished);
     let handler = PhysicalEventHandler {
         lanes,
@@ -126,7 +140,16 @@ pub fn build<'scope>(
         probe: probe.clone(),
     };
     let (parcels, letters, control) = physical_event_handler(scope, handler, wake);
-    let chain = Chain { twins, time, clock, start, board: board.clone(), stash: Vec::new(), rows_at: start, heartbeat_at: None };
+    let chain = Chain {
+        twins,
+        time,
+        clock,
+        start,
+        board: board.clone(),
+        stash: Vec::new(),
+        rows_at: start,
+        heartbeat_at: None,
+    };
     let (deliveries, replies) = chained_steps(scope, parcels, letters, control, chain);
     publish(deliveries, outlets, board).probe_with(&probe);
     collect_answers(replies, answers);
@@ -341,10 +364,7 @@ struct Chain {
     heartbeat_at: Option<Instant>,
 }
 
-type ChainStreams<'scope> = (
-    StreamVec<'scope, u64, Delivery>,
-    StreamVec<'scope, u64, Addressed<Answer>>,
-);
+type ChainStreams<'scope> = (StreamVec<'scope, u64, Delivery>, StreamVec<'scope, u64, Addressed<Answer>>);
 
 fn chained_steps<'scope>(
     scope: Scope<'scope, u64>,

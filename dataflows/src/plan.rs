@@ -76,8 +76,7 @@ pub struct SinkPlan {
 }
 
 /// Opens a sink.
-pub type OpenSink =
-    Box<dyn FnOnce(usize) -> Result<SinkHandle, Box<dyn Error + Send + Sync>> + Send>;
+pub type OpenSink = Box<dyn FnOnce(usize) -> Result<SinkHandle, Box<dyn Error + Send + Sync>> + Send>;
 
 /// One listener to digital events.
 #[derive(Clone, Debug)]
@@ -121,10 +120,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            twins_max: 10_000_000,
-            dead_letters_per_second_max: 1_000,
-            in_flight_bytes_max: 64 << 20,
-        }
+        Self { twins_max: 10_000_000, dead_letters_per_second_max: 1_000, in_flight_bytes_max: 64 << 20 }
     }
 }

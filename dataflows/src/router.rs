@@ -27,9 +27,7 @@ pub struct BinTable {
 impl BinTable {
     /// Bins dealt out evenly, the table that a run begins with.
     pub fn even(workers: usize) -> Self {
-        Self {
-            owners: (0..BINS).map(|bin| (bin * workers / BINS) as u32).collect(),
-        }
+        Self { owners: (0..BINS).map(|bin| (bin * workers / BINS) as u32).collect() }
     }
 
     /// The worker that owns the twin with this hash.
@@ -47,10 +45,7 @@ pub struct Router {
 impl Router {
     /// A router for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self {
-            table: BinTable::even(workers),
-            open: vec![EventBatch::default(); workers],
-        }
+        Self { table: BinTable::even(workers), open: vec![EventBatch::default(); workers] }
     }
 
     /// Whether all twins live on one worker, and sorting can be left out.

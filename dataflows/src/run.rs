@@ -20,9 +20,9 @@ use connectors::sink::SinkHandle;
 use operators::decode::Decoder;
 use operators::digital::{Envelope, Rows, RowsSettings};
 use operators::twin::TwinType;
+use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
-use timely::communication::Hooks;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 use tracing::{error, info};
@@ -148,9 +148,7 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
             generation = learnt;
             connect(sockets, process, workers)?
         }
-        None => timely::CommunicationConfig::Process(workers)
-            .try_build()
-            .map_err(RunError::Dataflow)?,
+        None => timely::CommunicationConfig::Process(workers).try_build().map_err(RunError::Dataflow)?,
     };
     let metrics = Arc::new(Metrics::default());
     let unpublished = Arc::new(AtomicU64::new(0));
@@ -184,11 +182,8 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
     let start = shares.start;
     let parts = Mutex::new(parts);
     let first_worker = shares.first_worker;
-    let guards = timely::execute::execute_from(
-        allocators,
-        others,
-        timely::WorkerConfig::default(),
-        move |worker| {
+    let guards =
+        timely::execute::execute_from(allocators, others, timely::WorkerConfig::default(), move |worker| {
             let index = worker.index() - first_worker;
             let mine = lock(&parts)[index].take();
             let (parts, archive) = mine.expect("each worker takes its own parts, once");
@@ -199,9 +194,8 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
                 std::process::abort();
             }
             close_archive(archive)
-        },
-    )
-    .map_err(RunError::Dataflow)?;
+        })
+        .map_err(RunError::Dataflow)?;
     info!(job = %shares.job, generation, process, workers, "job runs");
     Ok(Run {
         generation,
@@ -220,16 +214,11 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
 type Allocators = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 
 /// Hands the sockets of the other processes to timely.
-fn connect(
-    sockets: Vec<Option<TcpStream>>,
-    process: usize,
-    workers: usize,
-) -> Result<Allocators, RunError> {
+fn connect(sockets: Vec<Option<TcpStream>>, process: usize, workers: usize) -> Result<Allocators, RunError> {
     let hooks = Hooks::default();
     let within = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
-    let (builders, guard) =
-        initialize_networking_from_sockets(within, sockets, process, workers, hooks)
-            .map_err(|error| RunError::Dataflow(error.to_string()))?;
+    let (builders, guard) = initialize_networking_from_sockets(within, sockets, process, workers, hooks)
+        .map_err(|error| RunError::Dataflow(error.to_string()))?;
     let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
     Ok((builders, Box::new(guard)))
 }
@@ -269,7 +258,8 @@ impl Shares {
             let archive = match &self.archive {
                 Some(plan) => {
                     let worker = self.first_worker + index;
-                    let handle = connectors::archive::start(&plan.settings, &self.job, self.generation, worker)?;
+                    let handle =
+                        connectors::archive::start(&plan.settings, &self.job, self.generation, worker)?;
                     self.metrics.add_archive(handle.stats.clone());
                     Some(Arc::new(handle))
                 }
@@ -314,11 +304,7 @@ impl Shares {
     }
 
     /// Opens the sources, and deals their lanes out to the workers.
-    fn open_sources(
-        &mut self,
-        sources: Vec<SourcePlan>,
-        parts: &mut [WorkerParts],
-    ) -> Result<(), RunError> {
+    fn open_sources(&mut self, sources: Vec<SourcePlan>, parts: &mut [WorkerParts]) -> Result<(), RunError> {
         for (number, source) in sources.into_iter().enumerate() {
             let SourcePlan { name, decoder, open } = source;
             let port = SourcePort {
@@ -327,8 +313,8 @@ impl Shares {
                 lane_of: self.lane_of(&decoder),
                 clock: self.clock.clone(),
             };
-            let mut handle = open(port)
-                .map_err(|error| RunError::Connection { name: name.clone(), error })?;
+            let mut handle =
+                open(port).map_err(|error| RunError::Connection { name: name.clone(), error })?;
             self.metrics.add_source(&name, handle.stats.clone());
             let lanes = std::mem::take(&mut handle.lanes);
             for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {
@@ -365,11 +351,13 @@ impl Shares {
 /// A worker's life.
 fn work(worker: &mut Worker, parts: Parts, activator: &Mutex<Option<SyncActivator>>) {
     let is_first = parts.commands.is_some();
-    let probe = worker.dataflow(|scope| graph::build(scope, parts, |wake| {
-        if is_first {
-            *lock(activator) = Some(wake);
-        }
-    }));
+    let probe = worker.dataflow(|scope| {
+        graph::build(scope, parts, |wake| {
+            if is_first {
+                *lock(activator) = Some(wake);
+            }
+        })
+    });
     drop(probe);
     while worker.has_dataflows() {
         worker.step_or_park(None);
@@ -383,8 +371,8 @@ fn open_sinks(
 ) -> Result<Vec<Arc<SinkHandle>>, RunError> {
     let mut sinks = Vec::new();
     for plan in plans {
-        let handle = (plan.open)(process)
-            .map_err(|error| RunError::Connection { name: plan.name.clone(), error })?;
+        let handle =
+            (plan.open)(process).map_err(|error| RunError::Connection { name: plan.name.clone(), error })?;
         metrics.add_sink(&plan.name, handle.stats.clone());
         sinks.push(Arc::new(handle));
     }
@@ -402,10 +390,8 @@ fn close_archive(archive: Option<Arc<ArchiveHandle>>) -> Result<u64, ArchiveErro
 
 /// What of a job must be the same in all processes.
 fn digest(plan: &Plan) -> u64 {
-    let text = format!(
-        "{} {:?} {:?} {:?} {:?}",
-        plan.job, plan.types, plan.listeners, plan.time, plan.limits
-    );
+    let text =
+        format!("{} {:?} {:?} {:?} {:?}", plan.job, plan.types, plan.listeners, plan.time, plan.limits);
     operators::id::hash(text.as_bytes())
 }
 

@@ -100,8 +100,8 @@ impl Answer {
         self.odte_count += 1;
         self.odte_steps.resize(STEPS, 0);
         self.odte_steps[((odte * 1000.0) as usize).min(STEPS - 1)] += 1;
-        let is_worse = self.worst.len() < WORST_MAX
-            || self.worst.last().is_some_and(|least| odte < least.odte);
+        let is_worse =
+            self.worst.len() < WORST_MAX || self.worst.last().is_some_and(|least| odte < least.odte);
         if odte < 1.0 && is_worse {
             self.worst.push(worst());
             self.keep_worst();
@@ -219,10 +219,7 @@ impl Delays {
     }
 
     fn percentiles_ms(&self) -> Percentiles {
-        Percentiles {
-            p50: self.quantile_us(0.5) / 1e3,
-            p99: self.quantile_us(0.99) / 1e3,
-        }
+        Percentiles { p50: self.quantile_us(0.5) / 1e3, p99: self.quantile_us(0.99) / 1e3 }
     }
 }
 

@@ -90,7 +90,11 @@ struct Sweep {
 
 enum Purpose {
     /// All sources of these types are lost.
-    Lost { types: Vec<u16>, at_us: i64, incident: u64 },
+    Lost {
+        types: Vec<u16>,
+        at_us: i64,
+        incident: u64,
+    },
     Survey(Box<Answer>),
 }
 
@@ -159,13 +163,7 @@ impl Twins {
         }
     }
 
-    fn apply_chunk(
-        &mut self,
-        events: &EventBatch,
-        chunk: &[usize],
-        source: u16,
-        stamp: Stamp<'_>,
-    ) {
+    fn apply_chunk(&mut self, events: &EventBatch, chunk: &[usize], source: u16, stamp: Stamp<'_>) {
         let mut slots = std::mem::take(&mut self.scratch.slots);
         slots.clear();
         // Records are scattered over memory. The first two passes only fetch, so that the misses of

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn slots_come_when_their_day_is_over() {
-        let slot = |index| Slot { bin: 0, index };
+        let slot = Slot::of_index;
         let mut wheel = Wheel::default();
         wheel.enter(250_000, slot(1));
         wheel.enter(50_000, slot(2));

@@ -129,9 +129,7 @@ impl EventBatch {
 
     /// Bytes that it holds, as a measure of what is in flight.
     pub fn weight(&self) -> usize {
-        self.heads.len() * size_of::<Head>()
-            + self.cells.len() * size_of::<Cell>()
-            + self.text.len()
+        self.heads.len() * size_of::<Head>() + self.cells.len() * size_of::<Cell>() + self.text.len()
     }
 
     /// An empty batch with room for as much as this one holds.
@@ -171,12 +169,7 @@ impl EventBatch {
         let head = &self.heads[index];
         let id = part(&self.text, head.id_start, u32::from(head.id_len));
         let start = head.cell_start as usize;
-        Event {
-            head,
-            id,
-            cells: &self.cells[start..start + usize::from(head.cell_len)],
-            text: &self.text,
-        }
+        Event { head, id, cells: &self.cells[start..start + usize::from(head.cell_len)], text: &self.text }
     }
 
     /// All events in order.
@@ -186,10 +179,7 @@ impl EventBatch {
 
     /// Begins an event: values are pushed, then it is finished or taken back.
     pub fn begin(&self) -> Mark {
-        Mark {
-            cells: self.cells.len(),
-            text: self.text.len(),
-        }
+        Mark { cells: self.cells.len(), text: self.text.len() }
     }
 
     /// Takes back what was pushed since `mark`.
@@ -214,27 +204,13 @@ impl EventBatch {
             Value::Text(text) => (CellKind::Text, self.push_text(text)),
             Value::Json(text) => (CellKind::Json, self.push_text(text)),
         };
-        self.push_cell(
-            mark,
-            Cell {
-                bits,
-                index: property,
-                kind,
-            },
-        );
+        self.push_cell(mark, Cell { bits, index: property, kind });
     }
 
     /// Adds an event of the physical twin, its value as JSON.
     pub fn push_event(&mut self, mark: Mark, event: u16, json: &str) {
         let bits = self.push_text(json);
-        self.push_cell(
-            mark,
-            Cell {
-                bits,
-                index: event,
-                kind: CellKind::Event,
-            },
-        );
+        self.push_cell(mark, Cell { bits, index: event, kind: CellKind::Event });
     }
 
     /// Ends an event: from here on it is part of the batch.
@@ -270,11 +246,7 @@ impl EventBatch {
         }
         let id_start = self.text.len() as u32;
         self.text.push_str(event.id);
-        self.heads.push(Head {
-            id_start,
-            cell_start,
-            ..*event.head
-        });
+        self.heads.push(Head { id_start, cell_start, ..*event.head });
     }
 
     fn push_cell(&mut self, mark: Mark, cell: Cell) {
@@ -306,10 +278,7 @@ impl<'a> Event<'a> {
     /// Event numbers and values (JSON) that the event carries.
     pub fn events(&self) -> impl Iterator<Item = (u16, &'a str)> + use<'a> {
         let text = self.text;
-        let events = self
-            .cells
-            .iter()
-            .filter(|cell| cell.kind == CellKind::Event);
+        let events = self.cells.iter().filter(|cell| cell.kind == CellKind::Event);
         events.map(move |cell| (cell.index, cell.text(text)))
     }
 }
@@ -400,10 +369,7 @@ mod tests {
             assert_eq!(event.id, "p-1");
             assert_eq!(event.head.hash, crate::id::hash(b"p-1"));
             let properties: Vec<_> = event.properties().collect();
-            assert_eq!(
-                properties,
-                [(0, Value::Double(25.0)), (1, Value::Text("idle"))]
-            );
+            assert_eq!(properties, [(0, Value::Double(25.0)), (1, Value::Text("idle"))]);
             assert_eq!(event.events().collect::<Vec<_>>(), [(0, "{\"open\":true}")]);
             let properties: Vec<_> = batch.event(1).properties().collect();
             assert_eq!(properties, [(2, Value::Integer(-1))]);

@@ -23,27 +23,24 @@ pub const NEVER_US: i64 = i64::MAX;
 pub struct Handled {
     /// Grows by one for every consolidated state, and for nothing else (rule 1.2).
     pub revision: u64,
-    /// Counts entanglement and life-cycle events (rule 1.2).
-    pub change: u64,
     /// When the last update was consolidated.
     pub digital_at: DigitalTime,
-    /// What the physical twin said of the time of the last state.
-    pub physical_us: i64,
     /// When a timer will look at the twin; [`NEVER_US`] where none is set.
     pub wake_us: i64,
-    /// The next sample, while one is due.
-    sample_us: i64,
+    /// Counts entanglement and life-cycle events (rule 1.2).
+    pub change: u32,
+    /// The twin was updated since its last sample.
+    wants_sample: bool,
 }
 
 impl Default for Handled {
     fn default() -> Self {
         Self {
             revision: 0,
-            change: 0,
             digital_at: DigitalTime(i64::MIN),
-            physical_us: 0,
             wake_us: NEVER_US,
-            sample_us: NEVER_US,
+            change: 0,
+            wants_sample: false,
         }
     }
 }
@@ -87,7 +84,7 @@ pub struct Entangled {
     /// When, in digital time.
     pub at_us: i64,
     /// Number of the change.
-    pub change: u64,
+    pub change: u32,
     /// ODTE and its parts.
     pub measure: Measure,
     /// Lateness of the window's observations; none where it is empty.
@@ -100,7 +97,7 @@ pub struct Lived {
     /// What happened.
     pub transition: Transition,
     /// Number of the change.
-    pub change: u64,
+    pub change: u32,
 }
 
 /// An event of the twin: kind `event`. Its key is (generation, update, name, index).
@@ -160,12 +157,7 @@ pub fn consolidate(
     update: &Augmented<'_>,
     out: &mut impl DigitalEvents,
 ) {
-    let Augmented {
-        physical,
-        changed,
-        emitted,
-        binds,
-    } = update;
+    let Augmented { physical, changed, emitted, binds } = update;
     let at_us = physical.digital_at.0;
     let shadowed = physical.shadowed;
     let late = observe(twin, definition, physical);
@@ -180,44 +172,21 @@ pub fn consolidate(
     twin.handled.digital_at = physical.digital_at;
     if shadowed.has_state {
         twin.handled.revision += 1;
-        twin.handled.physical_us = physical.event.head.physical_at.0;
     }
-    let of = Of {
-        id,
-        definition,
-        twin,
-    };
+    let of = Of { id, definition, twin };
     out.physical(of, physical);
     if shadowed.has_state {
-        out.state(
-            of,
-            &State {
-                physical,
-                changed,
-                odte: measure.odte,
-            },
-        );
+        out.state(of, &State { physical, changed, odte: measure.odte });
     }
     announce_events(of, physical, emitted, out);
     for transition in transitions.into_iter().flatten() {
         announce(id, twin, definition, transition, &measure, out);
     }
-    schedule(
-        twin,
-        &definition.terms,
-        at_us,
-        late || transitions[1].is_some(),
-    );
+    schedule(twin, &definition.terms, at_us, late || transitions[1].is_some());
 }
 
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
-pub fn tick(
-    id: &str,
-    twin: &mut Twin,
-    definition: &TwinType,
-    now_us: i64,
-    out: &mut impl DigitalEvents,
-) {
+pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
     let terms = &definition.terms;
     while let Some((at_us, due)) = next_tick(twin, terms).filter(|(at_us, _)| *at_us <= now_us) {
         let measure = twin.entanglement.measure(at_us, terms);
@@ -229,7 +198,7 @@ pub fn tick(
             }
             Due::Judge => judge(twin, terms, at_us, &measure),
             Due::Sample => {
-                twin.handled.sample_us = NEVER_US;
+                twin.handled.wants_sample = false;
                 announce_entanglement(id, twin, definition, at_us, &measure, out);
                 None
             }
@@ -252,14 +221,10 @@ pub fn source_lost(
 ) {
     let at_us = at_us.max(twin.handled.digital_at.0);
     tick(id, twin, definition, at_us, out);
-    if let Some(transition) = twin
-        .life_cycle
-        .unbind(at_us, Reason::SourceLost, Some(incident))
-    {
+    if let Some(transition) = twin.life_cycle.unbind(at_us, Reason::SourceLost, Some(incident)) {
         let measure = twin.entanglement.measure(at_us, &definition.terms);
         announce(id, twin, definition, transition, &measure, out);
-        twin.handled.wake_us =
-            next_tick(twin, &definition.terms).map_or(NEVER_US, |(at_us, _)| at_us);
+        twin.handled.wake_us = next_tick(twin, &definition.terms).map_or(NEVER_US, |(at_us, _)| at_us);
     }
 }
 
@@ -287,44 +252,20 @@ fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> b
 
 /// Step 4b: what ODTE means for the life of the twin.
 fn judge(twin: &mut Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Option<Transition> {
-    let Terms {
-        threshold,
-        hysteresis,
-        settle_us,
-        ..
-    } = *terms;
-    twin.life_cycle
-        .measured(at_us, measure.odte, threshold, hysteresis, settle_us)
+    let Terms { threshold, hysteresis, settle_us, .. } = *terms;
+    twin.life_cycle.measured(at_us, measure.odte, threshold, hysteresis, settle_us)
 }
 
 /// The events of the physical twin, then those of functions; numbered by name.
-fn announce_events(
-    of: Of<'_>,
-    physical: &Physical<'_>,
-    emitted: &[Emitted],
-    out: &mut impl DigitalEvents,
-) {
-    let heard = physical
-        .event
-        .events()
-        .map(|(event, json)| (event, HappenedValue::Json(json)));
-    let computed = emitted
-        .iter()
-        .map(|one| (one.event, HappenedValue::Number(one.value)));
+fn announce_events(of: Of<'_>, physical: &Physical<'_>, emitted: &[Emitted], out: &mut impl DigitalEvents) {
+    let heard = physical.event.events().map(|(event, json)| (event, HappenedValue::Json(json)));
+    let computed = emitted.iter().map(|one| (one.event, HappenedValue::Number(one.value)));
     let mut seen: Vec<u16> = Vec::new();
     for (event, value) in heard.chain(computed) {
         let index = seen.iter().filter(|other| **other == event).count() as u32;
         seen.push(event);
         let digital_at = physical.digital_at;
-        out.happened(
-            of,
-            &Happened {
-                digital_at,
-                event,
-                index,
-                value,
-            },
-        );
+        out.happened(of, &Happened { digital_at, event, index, value });
     }
 }
 
@@ -337,16 +278,9 @@ fn announce(
     measure: &Measure,
     out: &mut impl DigitalEvents,
 ) {
-    twin.handled.change += 1;
+    twin.handled.change = twin.handled.change.wrapping_add(1);
     let change = twin.handled.change;
-    out.lived(
-        Of {
-            id,
-            definition,
-            twin,
-        },
-        &Lived { transition, change },
-    );
+    out.lived(Of { id, definition, twin }, &Lived { transition, change });
     announce_entanglement(id, twin, definition, transition.at_us, measure, out);
 }
 
@@ -358,21 +292,14 @@ fn announce_entanglement(
     measure: &Measure,
     out: &mut impl DigitalEvents,
 ) {
-    twin.handled.change += 1;
+    twin.handled.change = twin.handled.change.wrapping_add(1);
     let entangled = Entangled {
         at_us,
         change: twin.handled.change,
         measure: *measure,
         lateness: twin.entanglement.lateness(at_us, &definition.terms),
     };
-    out.entangled(
-        Of {
-            id,
-            definition,
-            twin,
-        },
-        &entangled,
-    );
+    out.entangled(Of { id, definition, twin }, &entangled);
 }
 
 /// What a tick is for, in the order in which ticks of one instant run.
@@ -387,15 +314,14 @@ enum Due {
 fn next_tick(twin: &Twin, terms: &Terms) -> Option<(i64, Due)> {
     let silent = twin.life_cycle.unbinds_at(terms.unbind_after_us);
     let judged = next_judgement(twin, terms);
-    let sample = (twin.handled.sample_us != NEVER_US).then_some(twin.handled.sample_us);
-    let due = [
-        (silent, Due::Silent),
-        (judged, Due::Judge),
-        (sample, Due::Sample),
-    ];
-    due.into_iter()
-        .filter_map(|(at_us, due)| Some((at_us?, due)))
-        .min()
+    let sample = twin.handled.wants_sample.then(|| next_sample(twin, terms));
+    let due = [(silent, Due::Silent), (judged, Due::Judge), (sample, Due::Sample)];
+    due.into_iter().filter_map(|(at_us, due)| Some((at_us?, due))).min()
+}
+
+/// The next sample: the multiple of its interval after the last update (rules 2.4, 4.8).
+fn next_sample(twin: &Twin, terms: &Terms) -> i64 {
+    (twin.handled.digital_at.0.div_euclid(terms.sample_us) + 1) * terms.sample_us
 }
 
 fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
@@ -410,18 +336,15 @@ fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
         Judgement::Disentangled => terms.threshold + terms.hysteresis,
     };
     let since_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
-    twin.entanglement
-        .next_crossing(since_us, terms, threshold, is_above)
+    twin.entanglement.next_crossing(since_us, terms, threshold, is_above)
 }
 
 /// Sets the twin's wake after an update. To search for the next crossing at every update would be
 /// dear, so the twin is woken no later than it may come, and looks again then. An update that is on
 /// time only puts off what an entangled twin waits for: its timer may stay as it is.
 fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, may_hasten: bool) {
-    if twin.handled.sample_us == NEVER_US {
-        twin.handled.sample_us = (at_us.div_euclid(terms.sample_us) + 1) * terms.sample_us;
-    }
-    let mut wanted_us = twin.handled.sample_us;
+    twin.handled.wants_sample = true;
+    let mut wanted_us = next_sample(twin, terms);
     if may_hasten || twin.life_cycle.phase() != Phase::Entangled {
         let silent_us = twin.life_cycle.unbinds_at(terms.unbind_after_us);
         let judged_us = earliest_judgement(twin, terms, at_us);

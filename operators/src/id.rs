@@ -132,11 +132,8 @@ mod tests {
 
     #[test]
     fn ids_stand_encoded_in_topics() {
-        for (id, level) in [
-            ("plain", "plain"),
-            ("a/b+c#d%e", "a%2Fb%2Bc%23d%25e"),
-            ("ü 日本", "ü 日本"),
-        ] {
+        for (id, level) in [("plain", "plain"), ("a/b+c#d%e", "a%2Fb%2Bc%23d%25e"), ("ü 日本", "ü 日本")]
+        {
             let mut topic = String::new();
             encode_in_topic(id, &mut topic);
             assert_eq!(topic, level);

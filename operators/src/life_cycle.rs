@@ -34,14 +34,8 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of their numbers.
-    pub const ALL: [Phase; 6] = [
-        Phase::Unbound,
-        Phase::Bound,
-        Phase::Entangled,
-        Phase::Disentangled,
-        Phase::Done,
-        Phase::Stopped,
-    ];
+    pub const ALL: [Phase; 6] =
+        [Phase::Unbound, Phase::Bound, Phase::Entangled, Phase::Disentangled, Phase::Done, Phase::Stopped];
 
     /// The word in listeners and archive.
     pub fn word(self) -> &'static str {
@@ -126,11 +120,7 @@ pub fn judge(odte: f64, threshold: f64, hysteresis: f64, before: Judgement) -> J
         Judgement::Entangled => threshold,
         Judgement::Disentangled => threshold + hysteresis,
     };
-    if odte >= limit {
-        Judgement::Entangled
-    } else {
-        Judgement::Disentangled
-    }
+    if odte >= limit { Judgement::Entangled } else { Judgement::Disentangled }
 }
 
 /// The part of a twin's record that the life cycle owns.
@@ -212,15 +202,8 @@ impl LifeCycle {
     }
 
     /// Any bound phase -> Unbound (rule 5.4).
-    pub fn unbind(
-        &mut self,
-        at_us: i64,
-        reason: Reason,
-        incident: Option<u64>,
-    ) -> Option<Transition> {
-        self.phase
-            .is_bound()
-            .then(|| self.go(at_us, Phase::Unbound, reason, incident))
+    pub fn unbind(&mut self, at_us: i64, reason: Reason, incident: Option<u64>) -> Option<Transition> {
+        self.phase.is_bound().then(|| self.go(at_us, Phase::Unbound, reason, incident))
     }
 
     /// Any phase -> Done (rule 5.6).
@@ -236,13 +219,7 @@ impl LifeCycle {
     fn go(&mut self, at_us: i64, to: Phase, reason: Reason, incident: Option<u64>) -> Transition {
         let from = std::mem::replace(&mut self.phase, to);
         self.since_us = at_us;
-        Transition {
-            at_us,
-            from,
-            to,
-            reason,
-            incident,
-        }
+        Transition { at_us, from, to, reason, incident }
     }
 }
 
@@ -268,15 +245,8 @@ mod tests {
             let found = transition.map_or_else(
                 || "-".to_owned(),
                 |one| {
-                    let incident = one
-                        .incident
-                        .map_or(String::new(), |id| format!(" incident {id}"));
-                    format!(
-                        "{} -> {} {}{incident}",
-                        one.from.word(),
-                        one.to.word(),
-                        one.reason.word()
-                    )
+                    let incident = one.incident.map_or(String::new(), |id| format!(" incident {id}"));
+                    format!("{} -> {} {}{incident}", one.from.word(), one.to.word(), one.reason.word())
                 },
             );
             assert_eq!(found, *expected, "{at} {input}");
@@ -285,11 +255,7 @@ mod tests {
 
     #[test]
     fn rule_5_1_a_live_update_binds() {
-        check(&[
-            (0, "odte:1", "-"),
-            (1, "heard", "unbound -> bound heard"),
-            (2, "heard", "-"),
-        ]);
+        check(&[(0, "odte:1", "-"), (1, "heard", "unbound -> bound heard"), (2, "heard", "-")]);
     }
 
     #[test]
@@ -299,10 +265,7 @@ mod tests {
             (3, "odte:1", "-"),
             (4, "odte:0.9", "bound -> entangled fresh"),
         ]);
-        check(&[
-            (1, "heard", "unbound -> bound heard"),
-            (4, "odte:0.89", "bound -> disentangled stale"),
-        ]);
+        check(&[(1, "heard", "unbound -> bound heard"), (4, "odte:0.89", "bound -> disentangled stale")]);
     }
 
     #[test]

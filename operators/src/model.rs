@@ -202,10 +202,7 @@ impl Model {
     pub fn require_property(&self, name: &str) -> Result<u16, Problem> {
         self.property(name).ok_or_else(|| {
             let known = self.properties.iter().map(|one| one.name.as_str());
-            Problem::new(
-                format!("there is no property `{name}`"),
-                suggestion(name, known),
-            )
+            Problem::new(format!("there is no property `{name}`"), suggestion(name, known))
         })
     }
 
@@ -213,10 +210,7 @@ impl Model {
     pub fn require_event(&self, name: &str) -> Result<u16, Problem> {
         self.event(name).ok_or_else(|| {
             let known = self.events.iter().map(String::as_str);
-            Problem::new(
-                format!("there is no event `{name}`"),
-                suggestion(name, known),
-            )
+            Problem::new(format!("there is no event `{name}`"), suggestion(name, known))
         })
     }
 
@@ -280,10 +274,7 @@ pub fn compile(settings: &ModelSettings) -> Result<Model, Vec<Problem>> {
         }
     }
     if problems.is_empty() {
-        Ok(Model {
-            properties,
-            events: settings.events.keys().cloned().collect(),
-        })
+        Ok(Model { properties, events: settings.events.keys().cloned().collect() })
     } else {
         Err(problems)
     }
@@ -317,30 +308,16 @@ fn compile_property(name: &str, settings: &PropertySettings) -> Result<Property,
     };
     let is_number = matches!(settings.kind, KindName::Double | KindName::Integer);
     let is_array = settings.kind == KindName::Array;
-    only(
-        "range",
-        settings.range.is_some() && !is_number,
-        "double or integer",
-    )?;
-    only(
-        "values",
-        settings.values.is_some() && settings.kind != KindName::Enum,
-        "enum",
-    )?;
+    only("range", settings.range.is_some() && !is_number, "double or integer")?;
+    only("values", settings.values.is_some() && settings.kind != KindName::Enum, "enum")?;
     only("items", settings.items.is_some() && !is_array, "array")?;
-    only(
-        "length_max",
-        settings.length_max.is_some() && !is_array,
-        "array",
-    )?;
+    only("length_max", settings.length_max.is_some() && !is_array, "array")?;
     if let Some([least, greatest]) = settings.range
         && (least.is_nan() || greatest.is_nan() || least >= greatest)
     {
-        return Err(Problem::new(
-            "the range is empty",
-            "write the lesser value first: [-40, 200]",
-        )
-        .under("range"));
+        return Err(
+            Problem::new("the range is empty", "write the lesser value first: [-40, 200]").under("range")
+        );
     }
     Ok(Property {
         name: name.to_owned(),
@@ -360,9 +337,9 @@ fn compile_kind(settings: &PropertySettings) -> Result<Kind, Problem> {
         KindName::Enum => Kind::Enum(compile_words(settings.values.as_deref().unwrap_or(&[]))?),
         KindName::Array => Kind::Array {
             items: match settings.items {
-                Some(
-                    KindName::Double | KindName::Integer | KindName::Boolean | KindName::String,
-                ) => settings.items.unwrap_or(KindName::Double),
+                Some(KindName::Double | KindName::Integer | KindName::Boolean | KindName::String) => {
+                    settings.items.unwrap_or(KindName::Double)
+                }
                 None => {
                     return Err(Problem::new(
                         "an array says of what",
@@ -393,19 +370,13 @@ fn compile_kind(settings: &PropertySettings) -> Result<Kind, Problem> {
 
 fn compile_words(words: &[String]) -> Result<Vec<String>, Problem> {
     if words.is_empty() || words.len() > usize::from(u16::MAX) {
-        return Err(Problem::new(
-            "an enum lists its words",
-            "add `values: [idle, run, fault]`",
-        ));
+        return Err(Problem::new("an enum lists its words", "add `values: [idle, run, fault]`"));
     }
     for (index, word) in words.iter().enumerate() {
         if words[..index].contains(word) {
-            return Err(Problem::new(
-                format!("`{word}` stands in the list twice"),
-                "list each word once",
-            )
-            .under(index.to_string())
-            .under("values"));
+            return Err(Problem::new(format!("`{word}` stands in the list twice"), "list each word once")
+                .under(index.to_string())
+                .under("values"));
         }
     }
     Ok(words.to_vec())
@@ -424,14 +395,8 @@ fn check_unit(unit: &str) -> Result<(), Problem> {
         ("Ω", "Ohm"),
         ("rpm", "{rpm}"),
     ];
-    if let Some((_, code)) = MEANT
-        .iter()
-        .find(|(slip, _)| slip.eq_ignore_ascii_case(unit))
-    {
-        return Err(Problem::new(
-            format!("`{unit}` is no UCUM code"),
-            format!("write unit: \"{code}\""),
-        ));
+    if let Some((_, code)) = MEANT.iter().find(|(slip, _)| slip.eq_ignore_ascii_case(unit)) {
+        return Err(Problem::new(format!("`{unit}` is no UCUM code"), format!("write unit: \"{code}\"")));
     }
     let balanced = unit.matches('[').count() == unit.matches(']').count()
         && unit.matches('{').count() == unit.matches('}').count();
@@ -466,51 +431,27 @@ mod tests {
 
     #[test]
     fn models_are_checked() {
-        check(
-            r#"{"t": {"type": "double", "unit": "Cel", "range": [-40, 200]}}"#,
-            "good",
-        );
-        check(
-            r#"{"m": {"type": "enum", "values": ["idle", "run"]}}"#,
-            "good",
-        );
-        check(
-            r#"{"v": {"type": "array", "items": "double", "length_max": 64}}"#,
-            "good",
-        );
+        check(r#"{"t": {"type": "double", "unit": "Cel", "range": [-40, 200]}}"#, "good");
+        check(r#"{"m": {"type": "enum", "values": ["idle", "run"]}}"#, "good");
+        check(r#"{"v": {"type": "array", "items": "double", "length_max": 64}}"#, "good");
         check(r#"{"position": {"type": "double"}}"#, "good");
-        check(
-            r#"{"t": {"type": "double", "unit": "°C"}}"#,
-            "properties.t.unit: `°C` is no UCUM code",
-        );
-        check(
-            r#"{"t": {"type": "double", "range": [2, 1]}}"#,
-            "properties.t.range: the range is empty",
-        );
+        check(r#"{"t": {"type": "double", "unit": "°C"}}"#, "properties.t.unit: `°C` is no UCUM code");
+        check(r#"{"t": {"type": "double", "range": [2, 1]}}"#, "properties.t.range: the range is empty");
         check(
             r#"{"t": {"type": "string", "range": [1, 2]}}"#,
             "properties.t.range: `range` belongs to the type double or integer",
         );
-        check(
-            r#"{"m": {"type": "enum"}}"#,
-            "properties.m: an enum lists its words",
-        );
+        check(r#"{"m": {"type": "enum"}}"#, "properties.m: an enum lists its words");
         check(
             r#"{"m": {"type": "enum", "values": ["a", "a"]}}"#,
             "properties.m.values.1: `a` stands in the list twice",
         );
-        check(
-            r#"{"v": {"type": "array"}}"#,
-            "properties.v: an array says of what",
-        );
+        check(r#"{"v": {"type": "array"}}"#, "properties.v: an array says of what");
         check(
             r#"{"v": {"type": "array", "items": "double", "length_max": 5000}}"#,
             "properties.v.length_max: an array has 1 to 4096 elements",
         );
-        check(
-            r#"{"a b": {"type": "double"}}"#,
-            "properties.a b: `a b` is no name",
-        );
+        check(r#"{"a b": {"type": "double"}}"#, "properties.a b: `a b` is no name");
     }
 
     #[test]
@@ -523,9 +464,7 @@ mod tests {
             ..ModelSettings::default()
         };
         let model = compile(&settings).expect("the model is good");
-        let problem = model
-            .require_number("temprature")
-            .expect_err("it is mistyped");
+        let problem = model.require_number("temprature").expect_err("it is mistyped");
         assert_eq!(problem.help, "did you mean `temperature`?");
         let problem = model.require_number("name").expect_err("it is text");
         assert_eq!(problem.message, "the property `name` is no number");

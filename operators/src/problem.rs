@@ -15,11 +15,7 @@ pub struct Problem {
 impl Problem {
     /// A problem at the component itself; [`Problem::under`] adds where that stands.
     pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            path: Vec::new(),
-            message: message.into(),
-            help: help.into(),
-        }
+        Self { path: Vec::new(), message: message.into(), help: help.into() }
     }
 
     /// The same problem, seen from one level further out.
@@ -80,9 +76,6 @@ mod tests {
         assert_eq!(nearest("temprature", known), Some("temperature"));
         assert_eq!(nearest("enrgy", known), Some("energy"));
         assert_eq!(nearest("pressure", known), None);
-        assert_eq!(
-            suggestion("pressure", known),
-            "there are: energy, mode, temperature"
-        );
+        assert_eq!(suggestion("pressure", known), "there are: energy, mode, temperature");
     }
 }

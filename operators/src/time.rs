@@ -27,8 +27,7 @@ pub const SECOND_US: i64 = 1_000_000;
 pub const DAY_US: i64 = 86_400 * SECOND_US;
 
 /// The first instant of the year 0001, and the last of the year 9999, which RFC 3339 can write.
-const WRITABLE_US: std::ops::RangeInclusive<i64> =
-    -62_135_596_800_000_000..=253_402_300_799_999_999;
+const WRITABLE_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// A duration of the settings in microseconds; beyond 292,000 years it saturates.
 pub fn duration_us(duration: std::time::Duration) -> i64 {
@@ -54,10 +53,7 @@ pub struct Rfc3339 {
 
 impl Default for Rfc3339 {
     fn default() -> Self {
-        Self {
-            day: 0,
-            date: *b"1970-01-01",
-        }
+        Self { day: 0, date: *b"1970-01-01" }
     }
 }
 
@@ -105,9 +101,7 @@ pub fn date_of(day: i32) -> [u8; 10] {
 
 /// Reads an RFC 3339 instant with any offset; `None` where it is not one.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>()
-        .ok()
-        .map(|timestamp| timestamp.as_microsecond())
+    text.parse::<jiff::Timestamp>().ok().map(|timestamp| timestamp.as_microsecond())
 }
 
 fn two_digits(out: &mut [u8], number: u32) {

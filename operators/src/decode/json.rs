@@ -39,12 +39,7 @@ pub(super) fn decode(
     if plan.each.is_none() && !plan.nested_leaves {
         let mut reader = Reader::new(plan, events, scratch);
         let mut json = serde_json::Deserializer::from_slice(message.payload);
-        let read = NodeSeed {
-            node: 0,
-            reader: &mut reader,
-        }
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
+        let read = NodeSeed { node: 0, reader: &mut reader }.deserialize(&mut json).and_then(|()| json.end());
         let done = match read {
             Ok(()) => reader.finish(route, message, captured, 0),
             Err(error) => Err(reader.fail(malformed(&error))),
@@ -56,19 +51,9 @@ pub(super) fn decode(
         Err(error) => return refuse(malformed(&error), message.payload),
     };
     let Some(each) = &plan.each else {
-        return decode_element(
-            route,
-            message,
-            captured,
-            scratch,
-            events,
-            refuse,
-            (0, &tree),
-        );
+        return decode_element(route, message, captured, scratch, events, refuse, (0, &tree));
     };
-    let place = each
-        .iter()
-        .try_fold(&tree, |place, token| child(place, token));
+    let place = each.iter().try_fold(&tree, |place, token| child(place, token));
     match place {
         Some(Json::Array(elements)) => {
             for (index, element) in elements.iter().enumerate() {
@@ -76,10 +61,7 @@ pub(super) fn decode(
                 decode_element(route, message, captured, scratch, events, refuse, element);
             }
         }
-        _ => refuse(
-            "there is no array where `each` says".into(),
-            message.payload,
-        ),
+        _ => refuse("there is no array where `each` says".into(), message.payload),
     }
 }
 
@@ -275,8 +257,7 @@ impl<'r> Reader<'r> {
     fn take_value(&mut self, leaf: usize, target: &PropertyTarget, scalar: Scalar<'_>) {
         match typed(&target.property.kind, scalar) {
             Some(value) => {
-                if let (Some([least, greatest]), Some(number)) =
-                    (target.property.range, value.as_number())
+                if let (Some([least, greatest]), Some(number)) = (target.property.range, value.as_number())
                     && !(least..=greatest).contains(&number)
                 {
                     let message = format!("{number} is outside the range [{least}, {greatest}]");
@@ -285,11 +266,7 @@ impl<'r> Reader<'r> {
                 self.events.push_property(self.mark, target.index, value);
             }
             None => {
-                let message = format!(
-                    "{} is no {}",
-                    scalar_json(scalar),
-                    kind_name(&target.property.kind)
-                );
+                let message = format!("{} is no {}", scalar_json(scalar), kind_name(&target.property.kind));
                 self.wrong(leaf, message);
             }
         }
@@ -316,14 +293,12 @@ impl<'r> Reader<'r> {
         let plan = self.plan;
         match &plan.leaves[leaf].target {
             Target::Event(event) => {
-                self.events
-                    .push_event(self.mark, *event, &value.to_string());
+                self.events.push_event(self.mark, *event, &value.to_string());
             }
             Target::Property(target) => match check_structure(&target.property.kind, value) {
                 Ok(()) => {
                     let text = value.to_string();
-                    self.events
-                        .push_property(self.mark, target.index, Value::Json(&text));
+                    self.events.push_property(self.mark, target.index, Value::Json(&text));
                 }
                 Err(message) => self.wrong(leaf, message),
             },
@@ -414,10 +389,7 @@ fn check_structure(kind: &Kind, value: &Json) -> Result<(), String> {
                 None => Ok(()),
             }
         }
-        _ => Err(format!(
-            "a structure stands where a {} should",
-            kind_name(kind)
-        )),
+        _ => Err(format!("a structure stands where a {} should", kind_name(kind))),
     }
 }
 
@@ -438,10 +410,7 @@ fn device_time(scalar: Scalar<'_>, format: TimeFormat) -> Option<DeviceTime> {
     };
     let at_us = match scalar {
         Scalar::Unsigned(number) => {
-            i64::try_from(number)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(times)
-                / divided_by
+            i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(times) / divided_by
         }
         Scalar::Signed(number) => number.saturating_mul(times).div_euclid(divided_by),
         Scalar::Float(number) if number.is_finite() => {
@@ -533,10 +502,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_, '_> {
         let children = &plan.nodes[self.node].children;
         while let Some(child) = map.next_key_seed(KeySeed { children })? {
             match child {
-                Some(node) => map.next_value_seed(NodeSeed {
-                    node,
-                    reader: self.reader,
-                })?,
+                Some(node) => map.next_value_seed(NodeSeed { node, reader: self.reader })?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -562,12 +528,9 @@ impl<'de> Visitor<'de> for NodeSeed<'_, '_> {
         for index in 0usize.. {
             let child = children.iter().find(|(key, _)| key.parse() == Ok(index));
             let more = match child {
-                Some((_, node)) => seq
-                    .next_element_seed(NodeSeed {
-                        node: *node,
-                        reader: self.reader,
-                    })?
-                    .is_some(),
+                Some((_, node)) => {
+                    seq.next_element_seed(NodeSeed { node: *node, reader: self.reader })?.is_some()
+                }
                 None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
@@ -598,10 +561,6 @@ impl<'de> Visitor<'de> for KeySeed<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self
-            .children
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, node)| *node))
+        Ok(self.children.iter().find(|(known, _)| known == key).map(|(_, node)| *node))
     }
 }

@@ -101,11 +101,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder of the streams that come from the source with this number.
     pub fn new(source: u16, routes: Vec<Route>) -> Self {
-        Self {
-            source,
-            routes,
-            scratch: json::Scratch::default(),
-        }
+        Self { source, routes, scratch: json::Scratch::default() }
     }
 
     /// The filters to subscribe to, each once.
@@ -132,15 +128,8 @@ impl Decoder {
                 .iter()
                 .any(|other| other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan))
         };
-        let one_lane =
-            self.routes.iter().any(in_payload) || self.routes.iter().enumerate().any(ambiguous);
-        LaneKey {
-            routes: if one_lane {
-                Vec::new()
-            } else {
-                self.routes.clone()
-            },
-        }
+        let one_lane = self.routes.iter().any(in_payload) || self.routes.iter().enumerate().any(ambiguous);
+        LaneKey { routes: if one_lane { Vec::new() } else { self.routes.clone() } }
     }
 
     /// Appends the events of a message to `events`, and what is wrong to `dead_letters`.
@@ -171,21 +160,11 @@ impl Decoder {
         for route in &self.routes {
             if route.plan.takes(topic, &mut captured) {
                 taken = true;
-                json::decode(
-                    route,
-                    message,
-                    &captured,
-                    &mut self.scratch,
-                    events,
-                    &mut refuse,
-                );
+                json::decode(route, message, &captured, &mut self.scratch, events, &mut refuse);
             }
         }
         if !taken {
-            refuse(
-                "no stream of the job takes this topic".into(),
-                message.payload,
-            );
+            refuse("no stream of the job takes this topic".into(), message.payload);
         }
     }
 }

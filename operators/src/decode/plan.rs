@@ -130,11 +130,8 @@ impl StreamPlan {
     /// Compiles a stream against its type's model, or says what is wrong with it.
     pub fn compile(settings: &StreamSettings, model: &Model) -> Result<Self, Problem> {
         if settings.topics.is_empty() {
-            return Err(Problem::new(
-                "the stream has no topic",
-                "add topics: [\"device/{twin}/telemetry\"]",
-            )
-            .under("topics"));
+            return Err(Problem::new("the stream has no topic", "add topics: [\"device/{twin}/telemetry\"]")
+                .under("topics"));
         }
         let mut patterns = Vec::new();
         for (index, topic) in settings.topics.iter().enumerate() {
@@ -158,12 +155,10 @@ impl StreamPlan {
                 (true, at.format)
             }
         };
-        let twin = compile_twin(settings, &patterns, &mut builder)
-            .map_err(|(key, problem)| problem.under(key))?;
+        let twin =
+            compile_twin(settings, &patterns, &mut builder).map_err(|(key, problem)| problem.under(key))?;
         if let Some(pointer) = &settings.historical {
-            builder
-                .add(pointer, Target::Historical)
-                .map_err(|problem| problem.under("historical"))?;
+            builder.add(pointer, Target::Historical).map_err(|problem| problem.under("historical"))?;
         }
         for (name, mapping) in &settings.properties {
             compile_mapping(name, mapping, model, &mut builder)
@@ -215,9 +210,7 @@ impl StreamPlan {
 
     /// The index of the first pattern that takes a topic, and its captures.
     pub(super) fn matching<'t>(&self, topic: &'t str, texts: &mut Vec<&'t str>) -> Option<usize> {
-        self.patterns
-            .iter()
-            .position(|pattern| pattern.matches(topic, texts))
+        self.patterns.iter().position(|pattern| pattern.matches(topic, texts))
     }
 }
 
@@ -235,9 +228,7 @@ fn compile_twin(
 ) -> Result<TwinSource, (&'static str, Problem)> {
     match settings.twin.as_deref() {
         Some(pointer) if pointer.starts_with('/') => {
-            builder
-                .add(pointer, Target::Twin)
-                .map_err(|problem| ("twin", problem))?;
+            builder.add(pointer, Target::Twin).map_err(|problem| ("twin", problem))?;
             Ok(TwinSource::Payload)
         }
         Some(template) if !template.contains('{') => Err((
@@ -281,11 +272,7 @@ fn compile_mapping(
             }
         }
     }
-    let target = Target::Property(PropertyTarget {
-        index,
-        property,
-        map,
-    });
+    let target = Target::Property(PropertyTarget { index, property, map });
     builder.add(mapping.pointer(), target)
 }
 
@@ -298,10 +285,7 @@ struct PlanBuilder {
 
 impl Default for PlanBuilder {
     fn default() -> Self {
-        Self {
-            nodes: vec![Node::default()],
-            leaves: Vec::new(),
-        }
+        Self { nodes: vec![Node::default()], leaves: Vec::new() }
     }
 }
 
@@ -309,10 +293,7 @@ impl PlanBuilder {
     fn add(&mut self, pointer: &str, target: Target) -> Result<(), Problem> {
         let mut node = 0;
         for token in tokens(pointer)? {
-            let known = self.nodes[node]
-                .children
-                .iter()
-                .find(|(key, _)| *key == token);
+            let known = self.nodes[node].children.iter().find(|(key, _)| *key == token);
             node = match known {
                 Some((_, child)) => *child,
                 None => {
@@ -324,17 +305,13 @@ impl PlanBuilder {
             };
         }
         self.nodes[node].leaves.push(self.leaves.len());
-        self.leaves.push(Leaf {
-            pointer: pointer.into(),
-            target,
-        });
+        self.leaves.push(Leaf { pointer: pointer.into(), target });
         Ok(())
     }
 
     fn has_nested_leaves(&self) -> bool {
-        let nested = |node: &Node| {
-            node.leaves.len() > 1 || (!node.leaves.is_empty() && !node.children.is_empty())
-        };
+        let nested =
+            |node: &Node| node.leaves.len() > 1 || (!node.leaves.is_empty() && !node.children.is_empty());
         self.nodes.iter().any(nested)
     }
 }
@@ -350,10 +327,8 @@ fn tokens(pointer: &str) -> Result<Vec<String>, Problem> {
             format!("begin it with a slash: /{}", pointer.replace('.', "/")),
         ));
     };
-    let tokens: Vec<String> = rest
-        .split('/')
-        .map(|token| token.replace("~1", "/").replace("~0", "~"))
-        .collect();
+    let tokens: Vec<String> =
+        rest.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
     if tokens.len() > super::NESTING_MAX {
         return Err(Problem::new(
             format!("the pointer has {} levels", tokens.len()),

@@ -39,10 +39,7 @@ pub struct StreamSettings {
 
 /// Where the device time is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "write `arrival`, or {pointer: /timestamp, format: unix_ms}"
-)]
+#[serde(untagged, expecting = "write `arrival`, or {pointer: /timestamp, format: unix_ms}")]
 pub enum AtSettings {
     /// There is none: the time of arrival counts.
     Arrival(ArrivalWord),
@@ -86,10 +83,7 @@ pub enum TimeFormat {
 
 /// Where a property stands: a pointer, or a pointer with the meaning of its values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "write a JSON Pointer, or {pointer: /data/mode, map: {0: idle}}"
-)]
+#[serde(untagged, expecting = "write a JSON Pointer, or {pointer: /data/mode, map: {0: idle}}")]
 pub enum MappingSettings {
     /// JSON Pointer (RFC 6901).
     Pointer(String),

@@ -126,14 +126,8 @@ fn what_cannot_be_read_is_a_dead_letter() {
             ]],
         ),
         (b"", expect!["dead: the payload is empty <- "]),
-        (
-            b"\xff\xfe",
-            expect!["dead: malformed JSON: expected value at line 1 column 1 <- \u{fffd}\u{fffd}"],
-        ),
-        (
-            b"[1, 2]",
-            expect!["dead: the device time is missing <- [1, 2]"],
-        ),
+        (b"\xff\xfe", expect!["dead: malformed JSON: expected value at line 1 column 1 <- \u{fffd}\u{fffd}"]),
+        (b"[1, 2]", expect!["dead: the device time is missing <- [1, 2]"]),
         (
             br#"{"data":{"iot.sensor.energy":1}}"#,
             expect![[r#"dead: the device time is missing <- {"data":{"iot.sensor.energy":1}}"#]],
@@ -240,36 +234,19 @@ fn every_kind_is_read_and_refused() {
                 r#"p stream 0 at 5000000 Arrival: [(2, Integer(5)), (3, Boolean(true)), (4, Text("x\ny")), (5, Enum(1)), (6, Json("[1,2.5]")), (7, Json("{\"a\":[null]}"))] []"#
             ]],
         ),
-        (
-            r#"{"count": 1, "count": 2}"#,
-            expect!["p stream 0 at 5000000 Arrival: [(2, Integer(2))] []"],
-        ),
-        (
-            r#"{"count": 1.5}"#,
-            expect![[r#"dead: `/count`: 1.5 is no integer <- {"count": 1.5}"#]],
-        ),
-        (
-            r#"{"on": 1}"#,
-            expect![[r#"dead: `/on`: 1 is no boolean <- {"on": 1}"#]],
-        ),
-        (
-            r#"{"mode": 2}"#,
-            expect![[r#"dead: `/mode`: `2` is not in the map <- {"mode": 2}"#]],
-        ),
+        (r#"{"count": 1, "count": 2}"#, expect!["p stream 0 at 5000000 Arrival: [(2, Integer(2))] []"]),
+        (r#"{"count": 1.5}"#, expect![[r#"dead: `/count`: 1.5 is no integer <- {"count": 1.5}"#]]),
+        (r#"{"on": 1}"#, expect![[r#"dead: `/on`: 1 is no boolean <- {"on": 1}"#]]),
+        (r#"{"mode": 2}"#, expect![[r#"dead: `/mode`: `2` is not in the map <- {"mode": 2}"#]]),
         (
             r#"{"wave": [1, 2, 3, 4]}"#,
             expect![[r#"dead: `/wave`: 4 elements, at most 3 <- {"wave": [1, 2, 3, 4]}"#]],
         ),
         (
             r#"{"wave": [1, "2"]}"#,
-            expect![[
-                r#"dead: `/wave`: the element "2" is of the wrong type <- {"wave": [1, "2"]}"#
-            ]],
+            expect![[r#"dead: `/wave`: the element "2" is of the wrong type <- {"wave": [1, "2"]}"#]],
         ),
-        (
-            r#"{"box": 1}"#,
-            expect![[r#"dead: `/box`: 1 is no object <- {"box": 1}"#]],
-        ),
+        (r#"{"box": 1}"#, expect![[r#"dead: `/box`: 1 is no object <- {"box": 1}"#]]),
     ] {
         check(kinds(""), "t/p", payload.as_bytes(), expected);
     }
@@ -312,24 +289,14 @@ fn events_ids_and_backfill_are_taken_from_the_payload() {
             r#"42 stream 0 at 5000000 Arrival not live: [(2, Integer(1))] [(0, "{\"count\":1,\"id\":42,\"old\":true}")]"#
         ]],
     );
-    check(
-        kinds(extra),
-        "t/p",
-        br#"{"count": 1}"#,
-        expect![[r#"dead: the twin id is empty <- {"count":1}"#]],
-    );
+    check(kinds(extra), "t/p", br#"{"count": 1}"#, expect![[r#"dead: the twin id is empty <- {"count":1}"#]]);
 }
 
 #[test]
 fn nesting_and_size_are_limited() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let payload = |depth| format!(r#"{{"count": 1, "deep": {}}}"#, nested(depth)).into_bytes();
-    check(
-        kinds(""),
-        "t/p",
-        &payload(31),
-        expect!["p stream 0 at 5000000 Arrival: [(2, Integer(1))] []"],
-    );
+    check(kinds(""), "t/p", &payload(31), expect!["p stream 0 at 5000000 Arrival: [(2, Integer(1))] []"]);
     let mut deep = kinds("");
     let message = Message {
         position: 1,
@@ -340,11 +307,7 @@ fn nesting_and_size_are_limited() {
         oversize: None,
     };
     assert!(decoded(&mut deep, &message).starts_with("dead: the payload nests deeper than 32"));
-    let oversize = Message {
-        oversize: Some(5_000_000),
-        payload: b"[1",
-        ..message
-    };
+    let oversize = Message { oversize: Some(5_000_000), payload: b"[1", ..message };
     expect!["dead: the payload has 5000000 bytes, more than the source's max_payload <- [1"]
         .assert_eq(&decoded(&mut deep, &oversize));
     let brackets = format!(r#"{{"count": 1, "name": "{}"}}"#, "[".repeat(100));
@@ -375,14 +338,8 @@ fn a_retained_message_is_not_live() {
 #[test]
 fn topics_of_one_twin_have_one_lane() {
     let key = paper().lane_key();
-    assert_eq!(
-        key.of(STATE.as_bytes()),
-        key.of(b"device/p-1/telemetry/temperature")
-    );
-    assert_ne!(
-        key.of(STATE.as_bytes()),
-        key.of(b"device/p-2/telemetry/temperature")
-    );
+    assert_eq!(key.of(STATE.as_bytes()), key.of(b"device/p-1/telemetry/temperature"));
+    assert_ne!(key.of(STATE.as_bytes()), key.of(b"device/p-2/telemetry/temperature"));
     let in_payload = kinds(r#", "twin": "/id""#).lane_key();
     assert_eq!(in_payload.of(b"t/a"), in_payload.of(b"t/b"));
 }

@@ -105,8 +105,7 @@ impl TopicPattern {
             rest = after;
         }
         // `a/#` takes `a` as well as all below it.
-        let system =
-            topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_)));
+        let system = topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_)));
         !system && (self.takes_rest || rest.is_none())
     }
 
@@ -136,31 +135,11 @@ mod tests {
     #[test]
     fn topics_are_matched_and_captured() {
         for (text, filter, topic, expected) in [
-            (
-                "device/{twin}/state",
-                "device/+/state",
-                "device/p-1/state",
-                Some(vec!["p-1"]),
-            ),
-            (
-                "device/{twin}/state",
-                "device/+/state",
-                "device/p-1/other",
-                None,
-            ),
+            ("device/{twin}/state", "device/+/state", "device/p-1/state", Some(vec!["p-1"])),
+            ("device/{twin}/state", "device/+/state", "device/p-1/other", None),
             ("device/{twin}/state", "device/+/state", "device/p-1", None),
-            (
-                "device/{twin}/state",
-                "device/+/state",
-                "device/p-1/state/x",
-                None,
-            ),
-            (
-                "{site}/+/{twin}/#",
-                "+/+/+/#",
-                "s/x/t/y/z",
-                Some(vec!["s", "t"]),
-            ),
+            ("device/{twin}/state", "device/+/state", "device/p-1/state/x", None),
+            ("{site}/+/{twin}/#", "+/+/+/#", "s/x/t/y/z", Some(vec!["s", "t"])),
             ("a/#", "a/#", "a", Some(vec![])),
             ("#", "#", "$SYS/broker", None),
             ("device/{twin}", "device/+", "device/", Some(vec![""])),

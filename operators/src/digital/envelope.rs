@@ -88,7 +88,7 @@ impl Envelope {
     /// Appends the envelope of ODTE.
     pub fn entangled(&mut self, of: Of<'_>, entangled: &Entangled, out: &mut Vec<u8>) {
         self.head(of, DigitalKind::Entanglement, out);
-        key_integer(out, b",\"change\":", entangled.change);
+        key_integer(out, b",\"change\":", u64::from(entangled.change));
         self.time(out, b",\"at\":", entangled.at_us);
         let measure = &entangled.measure;
         let terms = &of.definition.terms;
@@ -96,19 +96,13 @@ impl Envelope {
         for (key, number) in [
             (&b",\"timeliness\":"[..], measure.timeliness),
             (b",\"reliability\":", measure.reliability),
-            (
-                b",\"reliability_unclamped\":",
-                measure.reliability_unclamped,
-            ),
+            (b",\"reliability_unclamped\":", measure.reliability_unclamped),
             (b",\"availability\":", measure.availability),
             (b",\"odte\":", measure.odte),
             (b",\"received\":", measure.received),
             (b",\"on_time\":", measure.on_time),
             (b",\"expected\":", measure.expected),
-            (
-                b",\"desired_timeliness_ms\":",
-                ms(terms.desired_timeliness_us),
-            ),
+            (b",\"desired_timeliness_ms\":", ms(terms.desired_timeliness_us)),
             (b",\"window_ms\":", ms(terms.window_us)),
             (b",\"threshold\":", terms.threshold),
         ] {
@@ -116,15 +110,9 @@ impl Envelope {
         }
         let lateness = entangled.lateness;
         for (key, us) in [
-            (
-                &b",\"transport_ms\":"[..],
-                lateness.map(|one| one.transport_us),
-            ),
+            (&b",\"transport_ms\":"[..], lateness.map(|one| one.transport_us)),
             (b",\"compute_ms\":", lateness.map(|one| one.compute_us)),
-            (
-                b",\"clock_offset_ms\":",
-                lateness.map(|one| one.transport_min_us),
-            ),
+            (b",\"clock_offset_ms\":", lateness.map(|one| one.transport_min_us)),
         ] {
             key_number(out, key, us.map_or(f64::NAN, |us| us / 1e3));
         }
@@ -136,7 +124,7 @@ impl Envelope {
     /// Appends the envelope of a step in a twin's life.
     pub fn lived(&mut self, of: Of<'_>, lived: &Lived, out: &mut Vec<u8>) {
         self.head(of, DigitalKind::Lifecycle, out);
-        key_integer(out, b",\"change\":", lived.change);
+        key_integer(out, b",\"change\":", u64::from(lived.change));
         self.time(out, b",\"at\":", lived.transition.at_us);
         for (key, word) in [
             (&b",\"from\":\""[..], lived.transition.from.word()),
@@ -160,10 +148,7 @@ impl Envelope {
         key_integer(out, b",\"update\":", of.twin.shadow.update());
         self.time(out, b",\"at\":", happened.digital_at.0);
         out.extend_from_slice(b",\"name\":");
-        write_text(
-            &of.definition.model.events[usize::from(happened.event)],
-            out,
-        );
+        write_text(&of.definition.model.events[usize::from(happened.event)], out);
         key_integer(out, b",\"index\":", u64::from(happened.index));
         match happened.value {
             HappenedValue::Json(json) => {
@@ -217,10 +202,7 @@ fn write_value(kind: &Kind, value: Value<'_>, out: &mut Vec<u8>) {
 
 /// A text as JSON. Most ids and words need no escape, which one look shows.
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    if text
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

@@ -30,12 +30,8 @@ pub enum DigitalKind {
 
 impl DigitalKind {
     /// All kinds.
-    pub const ALL: [DigitalKind; 4] = [
-        DigitalKind::State,
-        DigitalKind::Entanglement,
-        DigitalKind::Lifecycle,
-        DigitalKind::Event,
-    ];
+    pub const ALL: [DigitalKind; 4] =
+        [DigitalKind::State, DigitalKind::Entanglement, DigitalKind::Lifecycle, DigitalKind::Event];
 
     /// The word in topics and envelopes.
     pub fn word(self) -> &'static str {

@@ -193,9 +193,7 @@ fn column_name(property: &str) -> String {
         columns.any(|(name, _)| name.eq_ignore_ascii_case(property))
     };
     // `job` and `date` are folders of the archive, which readers show as columns.
-    let is_folder = ["job", "date"]
-        .iter()
-        .any(|name| name.eq_ignore_ascii_case(property));
+    let is_folder = ["job", "date"].iter().any(|name| name.eq_ignore_ascii_case(property));
     if is_folder || is_fixed(Table::Physical) || is_fixed(Table::State) {
         format!("property_{property}")
     } else {
@@ -216,14 +214,10 @@ pub(crate) fn property_columns<'a>(
         let mut indexes: Vec<usize> = Vec::new();
         for property in &definition.model.properties {
             let name = column_name(&property.name);
-            let known = columns
-                .iter()
-                .position(|(known, _)| known.eq_ignore_ascii_case(&name));
+            let known = columns.iter().position(|(known, _)| known.eq_ignore_ascii_case(&name));
             let clash = || {
                 Problem::new(
-                    format!(
-                        "the archive's column `{name}` is wanted twice, with different meanings"
-                    ),
+                    format!("the archive's column `{name}` is wanted twice, with different meanings"),
                     "give the property another name",
                 )
                 .under(&property.name)
@@ -233,8 +227,7 @@ pub(crate) fn property_columns<'a>(
             let index = match known {
                 Some(index) if indexes.contains(&index) => return Err(clash()),
                 Some(index)
-                    if Column::of(&columns[index].1).field("")
-                        != Column::of(&property.kind).field("") =>
+                    if Column::of(&columns[index].1).field("") != Column::of(&property.kind).field("") =>
                 {
                     return Err(clash());
                 }
@@ -260,27 +253,16 @@ impl Rows {
     ) -> Result<Self, Problem> {
         let (properties, columns) = property_columns(types)?;
         let tables = Table::ALL.iter().map(|table| {
-            let fixed = fixed_columns(*table)
-                .iter()
-                .map(|(name, make)| ((*name).to_owned(), make()));
+            let fixed = fixed_columns(*table).iter().map(|(name, make)| ((*name).to_owned(), make()));
             let typed = properties
                 .iter()
                 .filter(|_| matches!(table, Table::Physical | Table::State))
                 .map(|(name, kind)| (name.clone(), Column::of(kind)));
             let (names, columns): (Vec<String>, Vec<Column>) = fixed.chain(typed).unzip();
-            let fields: Vec<_> = names
-                .iter()
-                .zip(&columns)
-                .map(|(name, column)| column.field(name))
-                .collect();
+            let fields: Vec<_> =
+                names.iter().zip(&columns).map(|(name, column)| column.field(name)).collect();
             let schema = Arc::new(Schema::new(fields));
-            TableBuilder {
-                table: *table,
-                schema,
-                columns,
-                rows: 0,
-                day: 0,
-            }
+            TableBuilder { table: *table, schema, columns, rows: 0, day: 0 }
         });
         Ok(Self {
             settings,
@@ -365,10 +347,7 @@ impl Rows {
         c[5].put_time(row, physical.event.head.arrived_at.0);
         c[6].put_time(row, physical.digital_at.0);
         c[7].put_text(row, of.twin.life_cycle.phase().word());
-        let names = state
-            .changed
-            .iter()
-            .map(|one| model.properties[usize::from(*one)].name.as_str());
+        let names = state.changed.iter().map(|one| model.properties[usize::from(*one)].name.as_str());
         c[8].put_texts(row, names);
         let fixed = fixed_columns(Table::State).len();
         let columns = &self.columns[usize::from(of.twin.twin_type)];
@@ -392,7 +371,7 @@ impl Rows {
         c[0].put_text(row, of.id);
         c[1].put_text(row, &of.definition.name);
         c[2].put_time(row, entangled.at_us);
-        c[3].put_integer(row, entangled.change as i64);
+        c[3].put_integer(row, i64::from(entangled.change));
         let numbers = [
             measure.timeliness,
             measure.reliability,
@@ -422,7 +401,7 @@ impl Rows {
         c[0].put_text(row, of.id);
         c[1].put_text(row, &of.definition.name);
         c[2].put_time(row, transition.at_us);
-        c[3].put_integer(row, lived.change as i64);
+        c[3].put_integer(row, i64::from(lived.change));
         c[4].put_text(row, transition.from.word());
         c[5].put_text(row, transition.to.word());
         c[6].put_text(row, transition.reason.word());
@@ -441,10 +420,7 @@ impl Rows {
         c[2].put_time(row, happened.digital_at.0);
         c[3].put_integer(row, of.twin.shadow.update() as i64);
         c[4].put_integer(row, of.twin.handled.revision as i64);
-        c[5].put_text(
-            row,
-            &of.definition.model.events[usize::from(happened.event)],
-        );
+        c[5].put_text(row, &of.definition.model.events[usize::from(happened.event)]);
         c[6].put_integer(row, i64::from(happened.index));
         match happened.value {
             HappenedValue::Json(json) => c[7].put_text(row, json),
@@ -486,18 +462,10 @@ impl TableBuilder {
             return;
         }
         let rows = std::mem::take(&mut self.rows);
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(|column| column.finish(rows))
-            .collect();
+        let arrays = self.columns.iter_mut().map(|column| column.finish(rows)).collect();
         let rows = RecordBatch::try_new(self.schema.clone(), arrays)
             .expect("each column was padded to the number of rows and has the type of its field");
-        full.push(TableRows {
-            table: self.table,
-            day: self.day,
-            rows,
-        });
+        full.push(TableRows { table: self.table, day: self.day, rows });
     }
 }
 

@@ -29,9 +29,7 @@ impl TopicTemplate {
         let mut rest = template;
         while let Some(open) = rest.find('{') {
             text.push_str(&rest[..open]);
-            let place = rest[open..]
-                .find('}')
-                .map(|close| &rest[open + 1..open + close]);
+            let place = rest[open..].find('}').map(|close| &rest[open + 1..open + close]);
             let part = match place {
                 Some("job") => {
                     encode_in_topic(job, &mut text);
@@ -84,17 +82,9 @@ impl TopicTemplate {
         }
         // A level of text and place becomes a wildcard as a whole.
         let level = |level: &str| {
-            if level.contains('+') {
-                "+".into()
-            } else {
-                level.to_owned()
-            }
+            if level.contains('+') { "+".into() } else { level.to_owned() }
         };
-        pattern
-            .split('/')
-            .map(level)
-            .collect::<Vec<String>>()
-            .join("/")
+        pattern.split('/').map(level).collect::<Vec<String>>().join("/")
     }
 
     /// Appends the topic of a twin's event.
@@ -111,10 +101,7 @@ impl TopicTemplate {
 }
 
 fn encode(id: &str, topic: &mut Vec<u8>) {
-    if id
-        .bytes()
-        .any(|byte| matches!(byte, b'/' | b'+' | b'#' | b'%'))
-    {
+    if id.bytes().any(|byte| matches!(byte, b'/' | b'+' | b'#' | b'%')) {
         let mut encoded = String::new();
         encode_in_topic(id, &mut encoded);
         topic.extend_from_slice(encoded.as_bytes());
@@ -130,11 +117,7 @@ mod tests {
     #[test]
     fn topics_are_written() {
         for (template, expected, pattern) in [
-            (
-                TopicTemplate::DEFAULT,
-                "twins/line%2F1/a%2Fb/state",
-                "twins/line%2F1/+/+",
-            ),
+            (TopicTemplate::DEFAULT, "twins/line%2F1/a%2Fb/state", "twins/line%2F1/+/+"),
             ("t", "t", "t"),
             ("{type}-{kind}/x", "press-state/x", "+/x"),
         ] {

@@ -16,10 +16,11 @@ pub use window::{Lateness, Observation};
 use window::{Counts, Window};
 
 /// The part of a twin's record that entanglement owns.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entanglement {
     window: Window,
-    first_bound_us: Option<i64>,
+    /// [`NEVER_BOUND`] where it was not bound yet.
+    first_bound_us: i64,
     /// Verdict of the last observation, for twins of which nothing is expected (rule 4.2).
     last_on_time: bool,
 }
@@ -45,22 +46,32 @@ pub struct Measure {
     pub expected: f64,
 }
 
+/// An option would cost each twin eight bytes more.
+const NEVER_BOUND: i64 = i64::MIN;
+
+impl Default for Entanglement {
+    fn default() -> Self {
+        Self { window: Window::default(), first_bound_us: NEVER_BOUND, last_on_time: false }
+    }
+}
+
 impl Entanglement {
     /// Notes that the twin was bound; only the first time counts (rule 4.3).
     pub fn bind(&mut self, at_us: i64) {
-        self.first_bound_us.get_or_insert(at_us);
+        if self.first_bound_us == NEVER_BOUND {
+            self.first_bound_us = at_us;
+        }
     }
 
     /// When the twin was first bound, if it was.
     pub fn first_bound_us(&self) -> Option<i64> {
-        self.first_bound_us
+        (self.first_bound_us != NEVER_BOUND).then_some(self.first_bound_us)
     }
 
     /// Adds an observation (rule 4.1).
     pub fn observe(&mut self, observation: Observation, terms: &Terms) {
         self.last_on_time = observation.on_time;
-        self.window
-            .observe(observation, terms.window_us, terms.rates.len());
+        self.window.observe(observation, terms.window_us, terms.rates.len());
     }
 
     /// Drops what has left the window; the answers stay the same.
@@ -100,7 +111,7 @@ impl Entanglement {
     /// U: the time in the window, since the first binding, during which the physical twin was not
     /// known to be down (rule 4.3).
     fn up_us(&self, at_us: i64, terms: &Terms) -> i64 {
-        let bound_us = self.first_bound_us.map_or(0, |first_us| at_us - first_us);
+        let bound_us = self.first_bound_us().map_or(0, |first_us| at_us - first_us);
         bound_us.clamp(0, terms.window_us)
     }
 
@@ -129,7 +140,7 @@ impl Entanglement {
 
     /// Whether a window has passed since the first binding.
     pub fn is_full(&self, at_us: i64, terms: &Terms) -> bool {
-        self.first_bound_us.is_some_and(|first_us| at_us - first_us >= terms.window_us)
+        self.first_bound_us().is_some_and(|first_us| at_us - first_us >= terms.window_us)
     }
 
     /// The next instant at which something leaves the window.
@@ -143,22 +154,11 @@ impl Entanglement {
     /// Between two instants at which something leaves the window, ODTE changes one way only (what
     /// is expected grows while the window fills); so each such stretch is looked at at its ends,
     /// and searched by halves where they differ.
-    pub fn next_crossing(
-        &self,
-        at_us: i64,
-        terms: &Terms,
-        threshold: f64,
-        is_above: bool,
-    ) -> Option<i64> {
+    pub fn next_crossing(&self, at_us: i64, terms: &Terms, threshold: f64, is_above: bool) -> Option<i64> {
         let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
-        let filled_us = self
-            .first_bound_us
-            .map(|first_us| first_us + terms.window_us);
+        let filled_us = self.first_bound_us().map(|first_us| first_us + terms.window_us);
         let mut from_us = at_us;
-        let mut points = self
-            .window
-            .turning_points(at_us, terms.window_us)
-            .peekable();
+        let mut points = self.window.turning_points(at_us, terms.window_us).peekable();
         loop {
             let point = points.next();
             // The last instant of this stretch: just before the next one, or when U is full.

@@ -25,10 +25,7 @@ impl Oracle {
     fn odte(&self, at_us: i64, terms: &Terms) -> (f64, f64, f64) {
         let since_us = at_us - terms.window_us;
         let received = self.inside(since_us, at_us).count();
-        let on_time = self
-            .inside(since_us, at_us)
-            .filter(|seen| seen.on_time)
-            .count();
+        let on_time = self.inside(since_us, at_us).filter(|seen| seen.on_time).count();
         let timeliness = match received {
             0 if terms.rates.iter().all(Option::is_none) => {
                 f64::from(u8::from(self.seen.last().is_some_and(|seen| seen.on_time)))
@@ -65,10 +62,7 @@ fn any_terms() -> impl Strategy<Value = Terms> {
         unbind_after_us: None,
         sample_us: 10_000_000,
         expects_full_window: full,
-        rates: rates
-            .iter()
-            .map(|rate| rate.map(|per_second| per_second / 1e6))
-            .collect(),
+        rates: rates.iter().map(|rate| rate.map(|per_second| per_second / 1e6)).collect(),
     })
 }
 

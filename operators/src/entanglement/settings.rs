@@ -132,7 +132,9 @@ impl<'de> Deserialize<'de> for ExpectedRate {
         impl<'de> serde::de::Visitor<'de> for Text {
             type Value = ExpectedRate;
             fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("a rate such as 0.2/s, or none (rates from a property and on change come later)")
+                formatter.write_str(
+                    "a rate such as 0.2/s, or none (rates from a property and on change come later)",
+                )
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ExpectedRate, E> {
                 ExpectedRate::parse(text).map_err(E::custom)
@@ -168,10 +170,7 @@ pub struct Terms {
 
 impl Terms {
     /// Compiles the settings with the rates of the type's streams.
-    pub fn compile(
-        settings: &EntanglementSettings,
-        rates: &[ExpectedRate],
-    ) -> Result<Self, Problem> {
+    pub fn compile(settings: &EntanglementSettings, rates: &[ExpectedRate]) -> Result<Self, Problem> {
         let window_us = at_least(settings.window, SUB_WINDOWS as i64, "window")?;
         let desired_timeliness_us = at_least(settings.desired_timeliness, 1, "desired_timeliness")?;
         let sample_us = at_least(settings.sample, 1_000, "sample")?;
@@ -189,11 +188,7 @@ impl Terms {
         }
         let rates: Box<[Option<f64>]> = rates.iter().map(|rate| rate.per_us()).collect();
         // The longest 1/R_e over the streams (rule 4.5).
-        let period_us = rates
-            .iter()
-            .flatten()
-            .map(|per_us| (1.0 / per_us).ceil() as i64)
-            .max();
+        let period_us = rates.iter().flatten().map(|per_us| (1.0 / per_us).ceil() as i64).max();
         Ok(Self {
             window_us,
             desired_timeliness_us,
@@ -279,18 +274,11 @@ mod tests {
     #[test]
     fn rules_5_2_and_5_4_defaults_follow_from_window_and_rate() {
         let terms = |rates: &[&str]| {
-            let rates: Vec<_> = rates
-                .iter()
-                .map(|rate| ExpectedRate::parse(rate).expect("a rate"))
-                .collect();
+            let rates: Vec<_> = rates.iter().map(|rate| ExpectedRate::parse(rate).expect("a rate")).collect();
             Terms::compile(&EntanglementSettings::default(), &rates).expect("good")
         };
-        let seconds = |terms: Terms| {
-            (
-                terms.settle_us / 1_000_000,
-                terms.unbind_after_us.map(|us| us / 1_000_000),
-            )
-        };
+        let seconds =
+            |terms: Terms| (terms.settle_us / 1_000_000, terms.unbind_after_us.map(|us| us / 1_000_000));
         assert_eq!(seconds(terms(&["1/s"])), (3, Some(60)));
         assert_eq!(seconds(terms(&["0.01/s"])), (60, Some(1_000)));
         assert_eq!(seconds(terms(&["1/s", "0.1/s"])), (30, Some(100)));
@@ -301,11 +289,8 @@ mod tests {
     #[test]
     fn rule_4_9_warnings() {
         let warnings = |window: u64, threshold: f64| {
-            let settings = EntanglementSettings {
-                window: Duration::from_secs(window),
-                threshold,
-                ..Default::default()
-            };
+            let settings =
+                EntanglementSettings { window: Duration::from_secs(window), threshold, ..Default::default() };
             let terms = Terms::compile(&settings, &[ExpectedRate::Fixed(1.0)]).expect("good");
             terms.warnings().len()
         };

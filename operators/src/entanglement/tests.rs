@@ -6,10 +6,7 @@ use super::*;
 
 fn terms(json: &str, rates: &[&str]) -> Terms {
     let settings: EntanglementSettings = serde_json::from_str(json).expect("well formed");
-    let rates: Vec<_> = rates
-        .iter()
-        .map(|rate| ExpectedRate::parse(rate).expect("a rate"))
-        .collect();
+    let rates: Vec<_> = rates.iter().map(|rate| ExpectedRate::parse(rate).expect("a rate")).collect();
     Terms::compile(&settings, &rates).expect("the settings are good")
 }
 
@@ -226,37 +223,18 @@ fn rule_3_5_the_clock_offset_is_the_windows_least() {
     let terms = terms(TEN_SECONDS, &["1/s"]);
     let mut entanglement = Entanglement::default();
     let lateness = |entanglement: &Entanglement, at_us| {
-        entanglement.lateness(at_us, &terms).map(|lateness| {
-            (
-                lateness.transport_us,
-                lateness.compute_us,
-                lateness.transport_min_us,
-            )
-        })
+        entanglement
+            .lateness(at_us, &terms)
+            .map(|lateness| (lateness.transport_us, lateness.compute_us, lateness.transport_min_us))
     };
     assert_eq!(lateness(&entanglement, 0), None);
-    for (at_us, transport_us, compute_us) in [
-        (0, 30_000, 1),
-        (4_000_000, -10_000, 2),
-        (9_000_000, 40_000, 6),
-    ] {
-        let observation = Observation {
-            at_us,
-            transport_us,
-            compute_us,
-            on_time: true,
-            stream: 0,
-        };
+    for (at_us, transport_us, compute_us) in [(0, 30_000, 1), (4_000_000, -10_000, 2), (9_000_000, 40_000, 6)]
+    {
+        let observation = Observation { at_us, transport_us, compute_us, on_time: true, stream: 0 };
         entanglement.observe(observation, &terms);
     }
-    assert_eq!(
-        lateness(&entanglement, 9_000_000),
-        Some((20_000.0, 3.0, -10_000.0))
-    );
-    assert_eq!(
-        lateness(&entanglement, 15_000_000),
-        Some((40_000.0, 6.0, 40_000.0))
-    );
+    assert_eq!(lateness(&entanglement, 9_000_000), Some((20_000.0, 3.0, -10_000.0)));
+    assert_eq!(lateness(&entanglement, 15_000_000), Some((40_000.0, 6.0, 40_000.0)));
 }
 
 /// The next crossing, in seconds, after observations at whole seconds.
@@ -266,13 +244,7 @@ fn crossing(terms: &Terms, at: &[i64], late: &[i64], from: f64, is_above: bool) 
         let at_us = second * 1_000_000;
         entanglement.bind(at_us);
         let on_time = !late.contains(second);
-        let observation = Observation {
-            at_us,
-            transport_us: 0,
-            compute_us: 0,
-            on_time,
-            stream: 0,
-        };
+        let observation = Observation { at_us, transport_us: 0, compute_us: 0, on_time, stream: 0 };
         entanglement.observe(observation, terms);
     }
     let at_us = (from * 1e6) as i64;
@@ -288,15 +260,9 @@ fn rule_4_8_the_next_crossing_is_known_in_advance() {
     // 11 in the window at 20 s; below 8 of 10 when the fourth has left, at 13 + 10 s.
     assert_eq!(crossing(&terms, &steady, &[], 20.0, true), Some(23.000_001));
     // A young twin: 3 of an expectation that grows until 3 / U < 0.8, just after 3.75 s.
-    assert_eq!(
-        crossing(&terms, &[0, 1, 2], &[], 2.0, true),
-        Some(3.750_001)
-    );
+    assert_eq!(crossing(&terms, &[0, 1, 2], &[], 2.0, true), Some(3.750_001));
     // Late ones that leave make it better: 3 of 11 are late; when two of them have left, 1 of 9 is.
-    assert_eq!(
-        crossing(&terms, &steady, &[10, 11, 20], 20.0, false),
-        Some(20.000_001)
-    );
+    assert_eq!(crossing(&terms, &steady, &[10, 11, 20], 20.0, false), Some(20.000_001));
     // Nothing left to cross.
     assert_eq!(crossing(&terms, &[0], &[], 50.0, false), None);
 }

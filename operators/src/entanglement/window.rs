@@ -140,8 +140,7 @@ impl Window {
                 exact.push(observation, window_us);
             }
             Window::Exact(exact) => {
-                let mut coarse =
-                    Coarse::new(observation.at_us.div_euclid(width_us(window_us)), streams);
+                let mut coarse = Coarse::new(observation.at_us.div_euclid(width_us(window_us)), streams);
                 for kept in &exact.kept {
                     coarse.push(exact.read(kept, window_us), window_us);
                 }
@@ -231,8 +230,10 @@ impl Exact {
         let late = if observation.on_time { 0 } else { LATE_BIT };
         let compute = observation.compute_us.clamp(0, i64::from(COMPUTE_MAX)) as u32;
         if self.kept.len() == self.kept.capacity() {
-            // Grown by little: this is most of a slow twin's memory.
-            self.kept.reserve_exact(2 + self.kept.len() / 8);
+            // Grown by little, and to what allocators hand out anyway, multiples of 32 bytes: this
+            // is most of a slow twin's memory.
+            let bytes = ((self.kept.len() + 1) * size_of::<Kept>()).next_multiple_of(32);
+            self.kept.reserve_exact(bytes / size_of::<Kept>() - self.kept.len());
         }
         self.kept.push(Kept {
             ticks: ticks as u32,
@@ -413,9 +414,7 @@ impl LatenessSum {
         self.count += count;
         self.transport_us += transport_us;
         self.compute_us += compute_us;
-        let least = self
-            .transport_min_us
-            .map_or(transport_min_us, |least| least.min(transport_min_us));
+        let least = self.transport_min_us.map_or(transport_min_us, |least| least.min(transport_min_us));
         self.transport_min_us = Some(least);
     }
 

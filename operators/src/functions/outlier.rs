@@ -58,17 +58,10 @@ impl OutlierSettings {
             return Err(Problem::new("sigma is not above 0", "write sigma: 3.5").under("sigma"));
         }
         if !(2..=self.samples_max).contains(&self.samples_min) {
-            let help = format!(
-                "write a number from 2 to samples_max ({})",
-                self.samples_max
-            );
+            let help = format!("write a number from 2 to samples_max ({})", self.samples_max);
             return Err(Problem::new("samples_min can never be met", help).under("samples_min"));
         }
-        Ok(Outlier {
-            bounds,
-            sigma: self.sigma,
-            samples_min: self.samples_min,
-        })
+        Ok(Outlier { bounds, sigma: self.sigma, samples_min: self.samples_min })
     }
 }
 

@@ -26,10 +26,7 @@ impl Bounds {
             .under("samples_max"));
         }
         let window_us = super::positive_us(window, "window")?;
-        Ok(Self {
-            window_us,
-            samples_max,
-        })
+        Ok(Self { window_us, samples_max })
     }
 }
 
@@ -43,11 +40,7 @@ impl Samples {
     /// Drops what has left the window that ends at `at_us`.
     pub(super) fn advance(&mut self, at_us: i64, bounds: Bounds) {
         let since_us = at_us.saturating_sub(bounds.window_us);
-        while self
-            .values
-            .front()
-            .is_some_and(|(at_us, _)| *at_us < since_us)
-        {
+        while self.values.front().is_some_and(|(at_us, _)| *at_us < since_us) {
             self.values.pop_front();
         }
     }

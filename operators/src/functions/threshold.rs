@@ -42,10 +42,7 @@ impl ThresholdSettings {
             (Some(above), None) => (1.0, super::finite(above, "above")?),
             (None, Some(below)) => (-1.0, -super::finite(below, "below")?),
             _ => {
-                return Err(Problem::new(
-                    "a threshold has one limit",
-                    "write either above: 80 or below: 10",
-                ));
+                return Err(Problem::new("a threshold has one limit", "write either above: 80 or below: 10"));
             }
         };
         let clear = match self.clear {
