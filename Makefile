@@ -1,0 +1,35 @@
+# The few commands of the project; each installs what it needs first (see .ci/setup).
+#
+#   make demo    a fleet of simulated devices and their twins, live on this terminal
+#   make test    all that a change must pass
+#   make check   format and lints only
+#   make fmt     formats the sources
+#   make bench   the measurements of the README
+
+# Cargo may have been installed a minute ago, and not be in this shell's path yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: demo test check fmt bench
+
+demo:
+	@.ci/setup
+	cargo run --release -- demo $(ARGS)
+
+check:
+	@.ci/setup
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+test: check
+	@.ci/setup mosquitto
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+	cargo test --release --workspace
+	@echo "make test: all passed"
+
+fmt:
+	@.ci/setup
+	cargo fmt --all
+
+bench:
+	@.ci/setup mosquitto
+	cargo bench --workspace

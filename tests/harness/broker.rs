@@ -1,0 +1,113 @@
+//! A real mosquitto on a free loopback port, started and ended by the suite. It keeps nothing on
+//! disk, so that a broker that was killed comes back empty, as a machine that lost its power does.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::client::{Client, listens};
+use super::{free_port, until};
+
+/// A broker that may be stopped and started again on its port.
+pub struct Broker {
+    /// Where it listens.
+    pub port: u16,
+    folder: TempDir,
+    login: Option<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// A broker on a free port that lets everybody in; it is not started yet.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { port: free_port(), folder, login: None, child: None }
+    }
+
+    /// A broker that everybody may use, running.
+    pub fn started() -> Self {
+        let mut broker = Self::new();
+        broker.start();
+        broker
+    }
+
+    /// A broker that asks for a user and password, running.
+    pub fn with_login(user: &str, password: &str) -> Self {
+        let mut broker = Self::new();
+        broker.login = Some((user.to_owned(), password.to_owned()));
+        let file = broker.folder.path().join("passwords");
+        let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
+        assert!(made.expect("mosquitto_passwd comes with mosquitto").status.success());
+        broker.start();
+        broker
+    }
+
+    /// The url of a job file.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it, and waits until it listens.
+    pub fn start(&mut self) {
+        let mut command = Command::new(program());
+        command.arg("-c").arg(self.configuration()).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.child = Some(child.expect("mosquitto is installed (make test does it)"));
+        let port = self.port;
+        until("mosquitto to listen", || {
+            let child = self.child.as_mut().expect("it was just started");
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "mosquitto ended: {ended:?}; is port {port} taken?");
+            listens(port).then_some(())
+        });
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child that runs can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// A client of it.
+    pub fn client(&self, id: &str) -> Client {
+        let login = self.login.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
+        Client::connect(self.port, id, login)
+    }
+
+    fn configuration(&self) -> PathBuf {
+        let access = match self.login {
+            Some(_) => format!("password_file {}", self.folder.path().join("passwords").display()),
+            None => "allow_anonymous true".to_owned(),
+        };
+        // Started by root it would become a user who may not read the folder; else it stays as it is.
+        let text = format!(
+            "user root\nlistener {} 127.0.0.1\n{access}\npersistence false\n\
+             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\n",
+            self.port
+        );
+        let path = self.folder.path().join("mosquitto.conf");
+        std::fs::write(&path, text).expect("the folder is ours");
+        path
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // One that has ended cannot be killed, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Debian puts mosquitto where only root looks for programs.
+fn program() -> &'static str {
+    match std::path::Path::new("/usr/sbin/mosquitto").exists() {
+        true => "/usr/sbin/mosquitto",
+        false => "mosquitto",
+    }
+}

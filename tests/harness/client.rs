@@ -1,0 +1,219 @@
+//! A small MQTT 3.1.1 client of the suite's own, so that the program's client is not tested against
+//! itself: connect, subscribe, publish at QoS 0 and 1, collect what comes.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::until;
+
+/// A client that is connected.
+pub struct Client {
+    socket: TcpStream,
+    heard: Arc<Mutex<Heard>>,
+    reader: Option<JoinHandle<()>>,
+    next_id: u16,
+}
+
+/// A message that came.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Whether the broker had kept it.
+    pub retained: bool,
+}
+
+/// What came so far.
+#[derive(Default)]
+struct Heard {
+    is_connected: bool,
+    messages: Vec<Message>,
+    acknowledged: HashSet<u16>,
+}
+
+const PUBLISH: u8 = 0x30;
+const SUBSCRIBE: u8 = 0x82;
+const RETAIN: u8 = 1;
+const QOS_1: u8 = 2;
+
+impl Client {
+    /// Connects, with a user and password where the broker asks for them.
+    pub fn connect(port: u16, id: &str, login: Option<(&str, &str)>) -> Self {
+        let socket = TcpStream::connect(("127.0.0.1", port)).expect("the broker listens");
+        socket.set_nodelay(true).expect("a TCP socket");
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let reader = {
+            let mut socket = socket.try_clone().expect("the socket has a second handle");
+            let heard = heard.clone();
+            std::thread::spawn(move || while let Ok(()) = read_packet(&mut socket, &heard) {})
+        };
+        let mut client = Self { socket, heard, reader: Some(reader), next_id: 0 };
+        // Clean session; no keep-alive, as a test is short.
+        let flags = 2 | if login.is_some() { 0xc0 } else { 0 };
+        let mut body = [&text("MQTT")[..], &[4, flags, 0, 0], &text(id)].concat();
+        if let Some((user, password)) = login {
+            body.extend([text(user), text(password)].concat());
+        }
+        client.send(0x10, &body);
+        until("the broker to welcome a client", || client.heard().is_connected.then_some(()));
+        client
+    }
+
+    /// Subscribes at QoS 1, and waits until the subscription stands.
+    pub fn subscribe(&mut self, filter: &str) {
+        let id = self.id();
+        self.send(SUBSCRIBE, &[&id.to_be_bytes()[..], &text(filter), &[1]].concat());
+        self.until_acknowledged(id);
+    }
+
+    /// Publishes at QoS 1, and waits until the broker has it.
+    pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.publish_with(topic, payload.as_ref(), 0);
+    }
+
+    /// Publishes what the broker keeps for late listeners.
+    pub fn publish_retained(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.publish_with(topic, payload.as_ref(), RETAIN);
+    }
+
+    /// Publishes at QoS 0.
+    pub fn publish_once(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.send(PUBLISH, &[&text(topic)[..], payload.as_ref()].concat());
+    }
+
+    fn publish_with(&mut self, topic: &str, payload: &[u8], flags: u8) {
+        let id = self.id();
+        let body = [&text(topic)[..], &id.to_be_bytes(), payload].concat();
+        self.send(PUBLISH | QOS_1 | flags, &body);
+        self.until_acknowledged(id);
+    }
+
+    /// The messages that came so far.
+    pub fn messages(&self) -> Vec<Message> {
+        self.heard().messages.clone()
+    }
+
+    /// Waits for a message that `is_it`.
+    pub fn until_heard(&self, what: &str, is_it: impl Fn(&Message) -> bool) -> Message {
+        until(what, || self.heard().messages.iter().find(|message| is_it(message)).cloned())
+    }
+
+    /// Waits until `number` messages that `is_it` came.
+    pub fn until_heard_times(&self, number: usize, what: &str, is_it: impl Fn(&Message) -> bool) {
+        until(what, || {
+            let count = self.heard().messages.iter().filter(|message| is_it(message)).count();
+            (count >= number).then_some(())
+        });
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().expect("nothing panics while it is locked")
+    }
+
+    fn id(&mut self) -> u16 {
+        self.next_id = self.next_id % u16::MAX + 1;
+        self.next_id
+    }
+
+    fn until_acknowledged(&self, id: u16) {
+        until("the broker's acknowledgement", || self.heard().acknowledged.remove(&id).then_some(()));
+    }
+
+    fn send(&mut self, kind: u8, body: &[u8]) {
+        let mut packet = vec![kind];
+        let mut length = body.len();
+        while length > 127 {
+            packet.push((length % 128) as u8 | 128);
+            length /= 128;
+        }
+        packet.push(length as u8);
+        packet.extend_from_slice(body);
+        self.socket.write_all(&packet).expect("the broker reads on");
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // A connection that is gone needs no end.
+        let _ = self.socket.write_all(&[0xe0, 0]);
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Message {
+    /// The payload as JSON; null where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).unwrap_or_default()
+    }
+
+    /// Whether its JSON has this text at a key.
+    pub fn says(&self, key: &str, wanted: &str) -> bool {
+        self.json()[key] == wanted
+    }
+}
+
+/// A text with its length before it.
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("the case's texts are short");
+    [&length.to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+fn read_packet(socket: &mut TcpStream, heard: &Mutex<Heard>) -> std::io::Result<()> {
+    let mut byte = [0; 1];
+    socket.read_exact(&mut byte)?;
+    let [kind] = byte;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        socket.read_exact(&mut byte)?;
+        length |= usize::from(byte[0] & 127) << shift;
+        shift += 7;
+        if byte[0] < 128 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body)?;
+    let number = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+    let mut answer = None;
+    {
+        let mut heard = heard.lock().expect("nothing panics while it is locked");
+        match kind & 0xf0 {
+            0x20 if body[1] == 0 => heard.is_connected = true,
+            0x20 => return Err(ErrorKind::PermissionDenied.into()),
+            0x40 | 0x90 => _ = heard.acknowledged.insert(number(0)),
+            PUBLISH => {
+                let topic_end = 2 + usize::from(number(0));
+                let has_id = kind & 6 != 0;
+                let payload = topic_end + if has_id { 2 } else { 0 };
+                heard.messages.push(Message {
+                    topic: String::from_utf8_lossy(&body[2..topic_end]).into_owned(),
+                    payload: body[payload..].to_vec(),
+                    retained: kind & RETAIN != 0,
+                });
+                answer = has_id.then(|| number(topic_end).to_be_bytes());
+            }
+            _ => {}
+        }
+    }
+    match answer {
+        Some([high, low]) => socket.write_all(&[0x40, 2, high, low]),
+        None => Ok(()),
+    }
+}
+
+/// Whether something listens on a loopback port.
+pub fn listens(port: u16) -> bool {
+    let address = ([127, 0, 0, 1], port).into();
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}

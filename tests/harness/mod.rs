@@ -1,0 +1,39 @@
+//! What the suite stands on: the program as a child process, a broker, a client of it, and the
+//! archive read back.
+//!
+//! Everything that is started is ended by its own id when its handle is dropped, and every wait has
+//! a bound, so that a test that fails neither hangs nor leaves anything behind.
+
+pub mod archive;
+pub mod broker;
+pub mod client;
+pub mod cluster;
+pub mod http;
+pub mod program;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes on a busy machine; what waits this long has failed.
+pub const LONG: Duration = Duration::from_secs(90);
+
+/// How long a poll rests between two looks.
+const REST: Duration = Duration::from_millis(10);
+
+/// Polls until `look` finds something; fails with `what` when the bound is reached.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < LONG, "waited {LONG:?} for: {what}");
+        std::thread::sleep(REST);
+    }
+}
+
+/// A loopback port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
