@@ -1,6 +1,7 @@
 //! Definition -> plan: what was checked, with the means to open sources and sinks.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use connectors::{file, mqtt};
 use dataflows::plan::{ArchivePlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan, SourcePort};
@@ -61,7 +62,7 @@ fn open_source(name: &str, connection: &ConnectionSettings, client_id: String) -
     })
 }
 
-/// Sinks are each process's own, so each has a client id of its own (rule 7.9).
+/// Sinks are each process's own, so each has a client id, or a file, of its own (rule 7.9).
 fn open_sink(name: &str, connection: &ConnectionSettings, client_id: String) -> OpenSink {
     let (name, connection) = (name.to_owned(), connection.clone());
     Box::new(move |process: usize| {
@@ -69,7 +70,58 @@ fn open_sink(name: &str, connection: &ConnectionSettings, client_id: String) -> 
             ConnectionSettings::Mqtt(mqtt) => {
                 mqtt::sink::start(&name, &mqtt, &format!("{client_id}-sink-{process}"))?
             }
-            ConnectionSettings::File(file) => file::sink::start(&name, &file)?,
+            ConnectionSettings::File(mut file) => {
+                file.path = path_of_process(&file.path, process);
+                file::sink::start(&name, &file)?
+            }
         })
     })
+}
+
+/// `out.jsonl` is that of the first process, `out-1.jsonl` of the second.
+fn path_of_process(path: &Path, process: usize) -> PathBuf {
+    if process == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{process}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Job;
+
+    #[test]
+    fn each_process_writes_a_file_of_its_own() {
+        for (path, process, expected) in
+            [("a/out.jsonl", 0, "a/out.jsonl"), ("a/out.jsonl", 1, "a/out-1.jsonl"), ("out", 12, "out-12")]
+        {
+            assert_eq!(path_of_process(Path::new(path), process), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn the_plan_is_the_definition_in_numbers() {
+        let text = include_str!("../../examples/first.yaml")
+            .replace("archive: {path: ./archive}", "archive: {path: a, physical: false}")
+            .replace("job: first-twins", "limits: {twins: 7, dead_letters: 3/s}\njob: first-twins");
+        let plan = Job::parse("first.yaml", &text, None).expect("the example is valid").plan();
+        assert_eq!(plan.job, "first-twins");
+        assert_eq!(plan.types.len(), 1);
+        assert_eq!(plan.types[0].sources, [0]);
+        assert_eq!(plan.types[0].streams[0].name, "telemetry");
+        assert_eq!(plan.sources.len(), 1);
+        assert_eq!(plan.sources[0].name, "plant");
+        assert_eq!(plan.sources[0].decoder.filters(), ["device/+/telemetry/device_state"]);
+        assert_eq!(plan.sinks.len(), 1);
+        assert_eq!(plan.listeners[0].kinds.len(), 4);
+        assert!(!plan.archive.as_ref().expect("an archive").physical);
+        assert_eq!((plan.limits.twins_max, plan.limits.dead_letters_per_second_max), (7, 3));
+    }
 }

@@ -72,7 +72,6 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
     let signals = Signals::listen().map_err(Failure::of)?;
     let run = dataflows::start(job.plan(), options).map_err(Failure::of)?;
     let generation = run.generation();
-    info!(job = %name, generation, "job started");
     let server = match arguments.listen {
         Some(address) => Some(Server::start(address, run.metrics()).map_err(Failure::of)?),
         None => None,
@@ -86,6 +85,8 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
     }
     run.stopper().stop();
     let summary = run.wait().map_err(Failure::of)?;
+    // A short input is over before anybody looks.
+    let seconds = seconds.min(summary.seconds);
     let survey = summary.survey.as_ref();
     let report = Report::new(&name, generation, &summary, survey, seconds, archive.as_deref());
     match arguments.json {

@@ -13,8 +13,8 @@ use serde::de::{
 
 use super::{Content, Entry, Node, Span};
 
-/// What design has a place for and this version does not do.
-const LATER: [&str; 29] = [
+/// What the design has a place for and this version does not do.
+const LATER: [&str; 19] = [
     "tenant",
     "roster",
     "presence",
@@ -24,27 +24,20 @@ const LATER: [&str; 29] = [
     "decode",
     "group",
     "ca",
-    "certificate",
-    "key",
     "version",
     "kafka",
     "http",
     "webhook",
     "exactly_once",
-    "retain_for",
     "python",
     "wasm",
     "cel",
     "spread",
     "on_late",
-    "server",
-    "tokens",
-    "tls",
-    "views",
-    "checkpoint",
-    "journal",
-    "mqtts",
 ];
+
+/// The same, for words that are a key elsewhere: the word, and the keys that stand beside it.
+const LATER_BESIDE: [(&str, &[&str]); 2] = [("from", &["to", "description"]), ("retain", &["path", "roll"])];
 
 /// A value that is not what its settings struct wants.
 #[derive(Debug)]
@@ -64,14 +57,16 @@ pub fn read<T: DeserializeOwned>(node: &Node) -> Result<T, ValueError> {
     T::deserialize(node)
 }
 
-/// Whether a key is known to come later; it is refused with that message.
-pub(crate) fn comes_later(key: &str) -> bool {
-    LATER.contains(&key)
+/// Whether a key is known to come later, in a map with these keys.
+fn comes_later(key: &str, known: &[&str]) -> bool {
+    let is_beside = |keys: &[&str]| keys.iter().all(|one| known.contains(one)) && !known.contains(&key);
+    let mut beside = LATER_BESIDE.iter();
+    LATER.contains(&key) || beside.any(|(word, keys)| *word == key && is_beside(keys))
 }
 
 /// What to say of a key that is not known.
 pub(crate) fn unknown(what: &str, key: &str, known: &[&str]) -> (String, String) {
-    if comes_later(key) {
+    if comes_later(key, known) {
         let message = format!("`{key}` comes later; this version does not do it");
         return (message, format!("leave `{key}` out for now"));
     }
@@ -158,10 +153,7 @@ impl de::Error for ValueError {
         if let Some((what, rest)) = expected.split_once(" (")
             && rest.contains("come later")
         {
-            return Self::new(
-                format!("{}: {}", name_of(what), rest.trim_end_matches(')')),
-                format!("write {what}"),
-            );
+            return Self::new(rest.trim_end_matches(')'), format!("write {what}"));
         }
         let name = name_of(&expected);
         let help = if name == expected { advice(&expected) } else { advice(&name) };

@@ -70,6 +70,9 @@ impl Collector for Shown {
         gauges(&mut encoder, "twins_phase", "twins by phase of their life", None, phases)?;
         let bytes = vec![(None, level(&metrics.in_flight_bytes))];
         gauges(&mut encoder, "in_flight", "physical events under way", Some(Unit::Bytes), bytes)?;
+        let frontier = i64::try_from(load(&metrics.frontier)).unwrap_or(i64::MAX);
+        let frontier = vec![(None, frontier)];
+        gauges(&mut encoder, "frontier", "engine time up to which all is done", None, frontier)?;
         self.sources(&mut encoder)?;
         self.sinks(&mut encoder)?;
         self.archives(&mut encoder)
