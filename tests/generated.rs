@@ -99,9 +99,11 @@ fn inputs(seed: u64) -> (String, String) {
         let at = now - chance.below(300) - if chance.one_in(50) { chance.below(90_000) } else { 0 };
         let (t, e) = (15.0 + chance.below(1_200) as f64 / 100.0, chance.below(1_000) as f64 / 10.0);
         let (into, topic, payload) = match chance.below(20) {
-            _ if twin % 4 == 0 => {
-                (&mut grid, format!("meter/m-{twin}"), format!(r#"{{"at":{at},"power":{t},"total":{number}}}"#))
-            }
+            _ if twin % 4 == 0 => (
+                &mut grid,
+                format!("meter/m-{twin}"),
+                format!(r#"{{"at":{at},"power":{t},"total":{number}}}"#),
+            ),
             0 => (&mut grid, format!("press/p {twin}/mode"), chance.below(4).to_string()),
             1 => (&mut grid, "door/x".into(), format!(r#"{{"id":"p {twin}","at":{at}}}"#)),
             2 | 3 => {
@@ -109,7 +111,9 @@ fn inputs(seed: u64) -> (String, String) {
                 (&mut floor, format!("press/p {twin}/burst"), bursts)
             }
             4 if chance.one_in(5) => (&mut floor, format!("press/p {twin}/state"), "{\"at\":0}".into()),
-            4 => (&mut floor, format!("press/p {twin}/state"), format!(r#"{{"at":{at},"t":{t},"old":true}}"#)),
+            4 => {
+                (&mut floor, format!("press/p {twin}/state"), format!(r#"{{"at":{at},"t":{t},"old":true}}"#))
+            }
             5 => (&mut floor, format!("press/p {twin}/state"), format!(r#"{{"at":{at},"e":{e}}}"#)),
             _ => (&mut floor, format!("press/p {twin}/state"), format!(r#"{{"at":{at},"t":{t},"e":{e}}}"#)),
         };

@@ -2,13 +2,17 @@
 //!
 //! - `cases`: recorded input in, archive and listeners out, the same on every layout
 //! - `generated`: the same for a larger fleet, drawn from a seed
-//! - `mqtt`: against a real mosquitto, its outages included
-//! - `command`: the command line: exit codes, messages, metrics, summaries
+//! - `mqtt`: against a real mosquitto
+//! - `outages`: brokers and runs that are stopped or killed
+//! - `command`: the command line: exit codes, data folders, metrics, summaries
+//! - `definition`: job files that are wrong, with line and column
 //! - `tidy`: what ARCHITECTURE promises of the sources
 
 mod cases;
 mod command;
+mod definition;
 mod generated;
 mod harness;
 mod mqtt;
+mod outages;
 mod tidy;

@@ -37,7 +37,8 @@ impl Broker {
         let mut broker = Self::new();
         broker.login = Some((user.to_owned(), password.to_owned()));
         let file = broker.folder.path().join("passwords");
-        let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
+        let made =
+            Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
         assert!(made.expect("mosquitto_passwd comes with mosquitto").status.success());
         broker.start();
         broker

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::program::{Ended, start, twinloom};
 use super::free_port;
+use super::program::{Ended, start, twinloom};
 
 /// How wide a job runs.
 #[derive(Clone, Copy, Debug)]

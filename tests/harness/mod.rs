@@ -10,6 +10,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod program;
+pub mod site;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
