@@ -147,10 +147,12 @@ impl Report {
         if let (Some(twins), Some(LifeCycleCounts(counts))) = (self.twins, self.lifecycle) {
             line("twins", format!("{}: {}", thousands(twins), phases(&counts)));
         }
-        if let Some(odte) = self.odte {
+        // Of no twins there is nothing to say.
+        let has_twins = self.twins.is_some_and(|twins| twins > 0);
+        if let Some(odte) = self.odte.filter(|_| has_twins) {
             line("odte", format!("mean {:.3}; 95 % have at least {:.3}", odte.mean, odte.p05));
         }
-        if let (Some(latency), Some(compute)) = (self.latency_ms, self.compute_ms) {
+        if let (true, Some(latency), Some(compute)) = (has_twins, self.latency_ms, self.compute_ms) {
             line(
                 "latency",
                 format!(

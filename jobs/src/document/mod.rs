@@ -8,12 +8,14 @@
 //! The settings structs belong to the components and know nothing of lines; so the tree is kept
 //! beside them, and a path (`types`, `device`, `physical`, ...) leads from any problem back to the text.
 
+mod mistake;
 mod parse;
 mod values;
 
+pub use mistake::ValueError;
+pub(crate) use mistake::unknown;
 pub use parse::parse;
-pub(crate) use values::unknown;
-pub use values::{ValueError, read};
+pub use values::read;
 
 use crate::findings::{Finding, Severity};
 use operators::problem::Problem;
