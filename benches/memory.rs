@@ -8,11 +8,12 @@ mod common;
 
 use std::sync::{Arc, OnceLock};
 
-use common::{Job, Messages, argument, resident_bytes};
+use common::{BATCH, Job, Messages, argument, resident_bytes};
 use connectors::clock::{Clock, ManualClock};
 use connectors::memory;
+use connectors::message::RawMessage;
 use dataflows::{Metrics, RunOptions};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[global_allocator]
@@ -26,9 +27,11 @@ fn main() {
     let rounds: u64 = argument("--rounds").map_or(24, |text| text.parse().expect("a number"));
     let messages = Arc::new(Messages::new(twins, 10_000));
     let job = Job {
-        entanglement: r#"{"window": "60s", "desired_timeliness": "1s", "clock": {"behind_max": "3650d"}}"#.into(),
+        entanglement: r#"{"window": "60s", "desired_timeliness": "1s", "clock": {"behind_max": "3650d"}}"#
+            .into(),
         rate: "0.2/s".into(),
-        augmentation: r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}}}"#.into(),
+        augmentation: r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}}}"#
+            .into(),
     };
     let before = resident_bytes();
     let start_us = connectors::clock::SystemClock.wall_us();
@@ -36,29 +39,32 @@ fn main() {
     let (hand, count) = (clock.clone(), twins as u64 * rounds);
     let handled: Arc<OnceLock<Arc<Metrics>>> = Arc::default();
     let follows = handled.clone();
+    let measured = Arc::new(AtomicBool::new(false));
+    let until = measured.clone();
     let plan = job.plan(
         move |port| {
-            let stream = (0..count).map(move |number| {
+            let behind = move |number| {
+                let handled = follows.get().map_or(0, |metrics| metrics.events.load(Ordering::Relaxed));
+                handled + 16_384 < number
+            };
+            let batches = (0..count.div_ceil(BATCH)).map(move |batch| {
                 // What waits in queues is no twin's memory: the engine is never far behind.
-                while number % 1_024 == 0 && follows.get().is_some_and(|metrics| metrics.events.load(Ordering::Relaxed) + 16_384 < number) {
-                    std::thread::yield_now();
+                while behind(batch * BATCH) {
+                    std::thread::sleep(Duration::from_micros(100));
                 }
-                let now_us = start_us + (number as i64) * PERIOD_US / twins as i64;
+                let now_us = start_us + (batch * BATCH) as i64 * PERIOD_US / twins as i64;
                 hand.set(now_us);
-                messages.message(number, now_us)
+                let numbers = batch * BATCH..count.min((batch + 1) * BATCH);
+                numbers.map(|number| messages.message(number, now_us)).collect()
             });
-            memory::source("memory", port.lanes, port.lane_of, stream.chain(wait()))
+            memory::source("memory", port.lanes, port.lane_of, batches.chain(wait_for(until)))
         },
         || memory::sink("memory", |_| {}),
         None,
     );
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = RunOptions {
-        workers: 1,
-        data: folder.path().join("data"),
-        cluster: None,
-        clock: Arc::new(clock),
-    };
+    let options =
+        RunOptions { workers: 1, data: folder.path().join("data"), cluster: None, clock: Arc::new(clock) };
     let run = dataflows::start(plan, options).expect("the run starts");
     // Set once, here.
     let _ = handled.set(run.metrics());
@@ -74,14 +80,16 @@ fn main() {
         after as f64 / twins as f64,
         survey.phases,
     );
-    run.stopper().stop();
+    measured.store(true, Ordering::Release);
     run.wait().expect("the run ends well");
 }
 
-/// Yields nothing until the process ends: the twins stay as they are while they are measured.
-fn wait() -> impl Iterator<Item = connectors::message::RawMessage> {
-    std::iter::from_fn(|| {
-        std::thread::sleep(Duration::from_secs(3));
+/// Yields nothing, and ends when all is measured: the twins stay as they are until then.
+fn wait_for(measured: Arc<AtomicBool>) -> impl Iterator<Item = Vec<RawMessage>> {
+    std::iter::from_fn(move || {
+        while !measured.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         None
     })
 }

@@ -32,8 +32,20 @@ struct Case {
 const CASES: [Case; 4] = [
     Case { name: "10,000 twins, 1 worker", twins: 10_000, workers: 1, archive: false, promised: Some(800e3) },
     Case { name: "10,000 twins, 2 workers", twins: 10_000, workers: 2, archive: false, promised: None },
-    Case { name: "1,000,000 twins, 1 worker", twins: 1_000_000, workers: 1, archive: false, promised: Some(500e3) },
-    Case { name: "10,000 twins, 1 worker, archive", twins: 10_000, workers: 1, archive: true, promised: Some(400e3) },
+    Case {
+        name: "1,000,000 twins, 1 worker",
+        twins: 1_000_000,
+        workers: 1,
+        archive: false,
+        promised: Some(500e3),
+    },
+    Case {
+        name: "10,000 twins, 1 worker, archive",
+        twins: 10_000,
+        workers: 1,
+        archive: true,
+        promised: Some(400e3),
+    },
 ];
 
 struct Measured {
@@ -82,11 +94,10 @@ fn main() {
     let count: u64 = argument("--messages").map_or(2_000_000, |text| text.parse().expect("a number"));
     let runs: usize = argument("--runs").map_or(5, |text| text.parse().expect("a number"));
     let only = argument("--only");
-    let cases: Vec<&Case> = CASES
-        .iter()
-        .filter(|case| only.as_ref().is_none_or(|only| case.name == only))
-        .collect();
-    let messages: Vec<Arc<Messages>> = cases.iter().map(|case| Arc::new(Messages::new(case.twins, 10_000))).collect();
+    let cases: Vec<&Case> =
+        CASES.iter().filter(|case| only.as_ref().is_none_or(|only| case.name == only)).collect();
+    let messages: Vec<Arc<Messages>> =
+        cases.iter().map(|case| Arc::new(Messages::new(case.twins, 10_000))).collect();
     let mut measured: Vec<Vec<Measured>> = cases.iter().map(|_| Vec::new()).collect();
     for _ in 0..runs {
         for (index, case) in cases.iter().enumerate() {

@@ -32,9 +32,10 @@ impl Default for Job {
         Self {
             entanglement: r#"{"window": "60s", "desired_timeliness": "60s"}"#.into(),
             rate: "1/s".into(),
-            augmentation: r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}},
+            augmentation:
+                r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}},
                               "smooth": {"ewma": {"of": "energy", "half_life": "30s"}}}"#
-                .into(),
+                    .into(),
         }
     }
 }
@@ -54,7 +55,9 @@ impl Job {
         let augmentation: indexmap::IndexMap<_, _> =
             serde_json::from_str(&self.augmentation).expect("well formed");
         // A property that nothing writes would only be paid for.
-        settings.properties.retain(|name, _| !["smooth", "temperature_f"].contains(&name.as_str()) || augmentation.contains_key(name));
+        settings.properties.retain(|name, _| {
+            !["smooth", "temperature_f"].contains(&name.as_str()) || augmentation.contains_key(name)
+        });
         let model = compile(&settings).expect("the model is good");
         let stream: StreamSettings = serde_json::from_str(&format!(
             r#"{{"from": "memory", "topics": ["device/{{twin}}/telemetry/device_state"],
@@ -167,6 +170,9 @@ fn cut(bytes: &Bytes, ends: &[u32], index: usize) -> Bytes {
     bytes.slice(start..ends[index] as usize)
 }
 
+/// Messages that a source takes from its socket at once.
+pub const BATCH: u64 = 64;
+
 /// A source that yields `count` messages as fast as they are taken.
 pub fn flood(
     messages: Arc<Messages>,
@@ -174,15 +180,12 @@ pub fn flood(
 ) -> impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static {
     move |port| {
         let clock = port.clock;
-        // The clock is read for each batch that a real source would take from its socket.
-        let mut now_us = 0;
-        let stream = (0..count).map(move |number| {
-            if number % 16 == 0 {
-                now_us = clock.wall_us();
-            }
-            messages.message(number, now_us)
+        let batches = (0..count.div_ceil(BATCH)).map(move |batch| {
+            let now_us = clock.wall_us();
+            let numbers = batch * BATCH..count.min((batch + 1) * BATCH);
+            numbers.map(|number| messages.message(number, now_us)).collect()
         });
-        memory::source("memory", port.lanes, port.lane_of, stream)
+        memory::source("memory", port.lanes, port.lane_of, batches)
     }
 }
 

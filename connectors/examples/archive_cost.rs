@@ -2,9 +2,7 @@
 //! Run with `cargo run --release -p twinloom-connectors --example archive_cost -- [rows a batch] [snappy|none]`.
 //! It measures and judges nothing.
 
-use arrow_array::builder::{
-    Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow_array::builder::{Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use connectors::archive::{self, ArchiveBatch, ArchiveSettings, Compression, Roll};
@@ -21,35 +19,21 @@ const VALUES: [&str; 3] = ["temperature", "pressure", "temperature_f"];
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let batch_rows = arguments.next().map_or(1_000, |text| {
-        text.parse().expect("a number of rows a batch")
-    });
-    let compression = if arguments.next().as_deref() == Some("none") {
-        Compression::None
-    } else {
-        Compression::Snappy
-    };
+    let batch_rows = arguments.next().map_or(1_000, |text| text.parse().expect("a number of rows a batch"));
+    let compression =
+        if arguments.next().as_deref() == Some("none") { Compression::None } else { Compression::Snappy };
     let folder = tempfile::tempdir().expect("a folder");
-    let settings = ArchiveSettings {
-        path: folder.path().to_owned(),
-        roll: Roll::default(),
-        compression,
-    };
+    let settings = ArchiveSettings { path: folder.path().to_owned(), roll: Roll::default(), compression };
     // Some batches again and again, so that making them does not count.
-    let batches: Vec<RecordBatch> = (0..500)
-        .map(|part| rows(&schema(), part * batch_rows, batch_rows))
-        .collect();
+    let batches: Vec<RecordBatch> =
+        (0..500).map(|part| rows(&schema(), part * batch_rows, batch_rows)).collect();
     let archive = archive::start(&settings, "cost", 1, 0).expect("started");
     let main_thread = std::thread::current();
     archive.set_waker(Arc::new(move || main_thread.unpark()));
     let (wall, cpu) = (Instant::now(), cpu_time());
     for part in 0..ROWS_A_TABLE / batch_rows {
         for table in TABLES {
-            let mut batch = ArchiveBatch {
-                table,
-                day: 20_000,
-                rows: batches[part % batches.len()].clone(),
-            };
+            let mut batch = ArchiveBatch { table, day: 20_000, rows: batches[part % batches.len()].clone() };
             while let Err(Refused::Full(refused)) = archive.offer(batch) {
                 batch = refused;
                 std::thread::park();
@@ -73,10 +57,7 @@ fn main() {
 
 fn schema() -> SchemaRef {
     let fields = |names: &[&str], data_type: &DataType| -> Vec<Field> {
-        names
-            .iter()
-            .map(|name| Field::new(*name, data_type.clone(), true))
-            .collect()
+        names.iter().map(|name| Field::new(*name, data_type.clone(), true)).collect()
     };
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let groups = [
@@ -104,13 +85,9 @@ fn rows(schema: &SchemaRef, from: usize, count: usize) -> RecordBatch {
         ]) {
             builder.append_value(text);
         }
-        numbers
-            .iter_mut()
-            .for_each(|builder| builder.append_value((row / 10_000) as i64));
+        numbers.iter_mut().for_each(|builder| builder.append_value((row / 10_000) as i64));
         for (index, builder) in times.iter_mut().enumerate() {
-            builder.append_value(
-                1_728_000_000_000_000 + 5 * row as i64 + (mixed >> (50 + index)) as i64,
-            );
+            builder.append_value(1_728_000_000_000_000 + 5 * row as i64 + (mixed >> (50 + index)) as i64);
         }
         for (index, builder) in values.iter_mut().enumerate() {
             builder.append_value(20.0 + ((mixed >> (20 + 8 * index)) % 1_000) as f64 / 100.0);
@@ -119,9 +96,7 @@ fn rows(schema: &SchemaRef, from: usize, count: usize) -> RecordBatch {
     let mut columns: Vec<ArrayRef> = Vec::new();
     columns.extend(texts.map(|mut builder| Arc::new(builder.finish()) as ArrayRef));
     columns.extend(numbers.map(|mut builder| Arc::new(builder.finish()) as ArrayRef));
-    columns.extend(
-        times.map(|mut builder| Arc::new(builder.finish().with_timezone("UTC")) as ArrayRef),
-    );
+    columns.extend(times.map(|mut builder| Arc::new(builder.finish().with_timezone("UTC")) as ArrayRef));
     columns.extend(values.map(|mut builder| Arc::new(builder.finish()) as ArrayRef));
     RecordBatch::try_new(schema.clone(), columns).expect("columns that fit the schema")
 }
@@ -138,9 +113,6 @@ fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let after_name = stat.rsplit(')').next().expect("the fields after the name");
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11..13]
-        .iter()
-        .map(|field| field.parse::<u64>().expect("ticks"))
-        .sum();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
     Duration::from_millis(ticks * 10)
 }

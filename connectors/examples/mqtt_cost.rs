@@ -16,41 +16,21 @@ const ALONE: usize = 2_000;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let qos = arguments
-        .next()
-        .map_or(1, |text| text.parse().expect("0 or 1"));
-    let url = arguments
-        .next()
-        .unwrap_or_else(|| embedded::start().expect("a broker").url());
-    let settings = MqttSettings {
-        qos,
-        ..MqttSettings::new(url)
-    };
+    let qos = arguments.next().map_or(1, |text| text.parse().expect("0 or 1"));
+    let url = arguments.next().unwrap_or_else(|| embedded::start().expect("a broker").url());
+    let settings = MqttSettings { qos, ..MqttSettings::new(url) };
     let lane_of = Arc::new(|_: &[u8]| 0);
-    let source = source::start(
-        "in",
-        &settings,
-        "cost-in",
-        vec!["cost/#".into()],
-        1,
-        lane_of,
-        Arc::new(SystemClock),
-    )
-    .expect("started");
+    let source =
+        source::start("in", &settings, "cost-in", vec!["cost/#".into()], 1, lane_of, Arc::new(SystemClock))
+            .expect("started");
     let sink = sink::start("out", &settings, "cost-out").expect("started");
     let caller = std::thread::current();
     sink.set_waker(Arc::new(move || caller.unpark()));
     let lane = &source.lanes[0];
-    while !matches!(
-        lane.recv_timeout(Duration::from_millis(100)),
-        Received::Item(Intake::Message(_))
-    ) {
+    while !matches!(lane.recv_timeout(Duration::from_millis(100)), Received::Item(Intake::Message(_))) {
         sink.offer(batch(1)).expect("room");
     }
-    while matches!(
-        lane.recv_timeout(Duration::from_millis(300)),
-        Received::Item(_)
-    ) {}
+    while matches!(lane.recv_timeout(Duration::from_millis(300)), Received::Item(_)) {}
 
     let mut alone_us: Vec<u128> = (0..ALONE)
         .map(|_| {
@@ -108,17 +88,12 @@ fn batch(count: usize) -> MessageBatch {
 
 /// CPU time of the thread of that name so far.
 fn cpu_ns(name: &str) -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task")
-        .expect("Linux")
-        .map(|task| task.expect("a thread").path());
+    let tasks =
+        std::fs::read_dir("/proc/self/task").expect("Linux").map(|task| task.expect("a thread").path());
     let is_named = |task: &std::path::PathBuf| {
         std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
     };
     let task = tasks.into_iter().find(is_named).expect("the thread runs");
     let numbers = std::fs::read_to_string(task.join("schedstat")).expect("the kernel's numbers");
-    numbers
-        .split(' ')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .expect("nanoseconds")
+    numbers.split(' ').next().and_then(|text| text.parse().ok()).expect("nanoseconds")
 }

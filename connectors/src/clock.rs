@@ -36,9 +36,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `start_us`.
     pub fn new(start_us: i64) -> Self {
-        Self {
-            now_us: Arc::new(AtomicI64::new(start_us)),
-        }
+        Self { now_us: Arc::new(AtomicI64::new(start_us)) }
     }
 
     /// Shows `now_us` from now on, earlier or later.
@@ -77,9 +75,6 @@ mod tests {
     fn the_system_clock_counts_microseconds() {
         // 2020-01-01 and 2200-01-01: wrong units would be far outside.
         let now_us = SystemClock.wall_us();
-        assert!(
-            (1_577_836_800_000_000..7_258_118_400_000_000).contains(&now_us),
-            "{now_us}"
-        );
+        assert!((1_577_836_800_000_000..7_258_118_400_000_000).contains(&now_us), "{now_us}");
     }
 }

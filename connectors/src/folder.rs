@@ -85,10 +85,7 @@ pub enum FolderError {
 }
 
 fn by(process_id: Option<u32>) -> String {
-    process_id.map_or_else(
-        || " by another run".to_owned(),
-        |process_id| format!(" by process {process_id}"),
-    )
+    process_id.map_or_else(|| " by another run".to_owned(), |process_id| format!(" by process {process_id}"))
 }
 
 impl DataFolder {
@@ -108,11 +105,7 @@ impl DataFolder {
         };
         let generation = match found {
             Some((_, owner)) if owner != job => {
-                return Err(FolderError::OtherJob {
-                    path: path.to_owned(),
-                    owner,
-                    job: job.to_owned(),
-                });
+                return Err(FolderError::OtherJob { path: path.to_owned(), owner, job: job.to_owned() });
             }
             Some((u64::MAX, _)) => {
                 return Err(Fault::Damaged("no generation is left").at(path, &file));
@@ -120,13 +113,8 @@ impl DataFolder {
             Some((generation, _)) => generation + 1,
             None => 1,
         };
-        replace(path, &file, &encode(generation, job))
-            .map_err(|error| failed("write", &file, error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            generation,
-            _lock: lock,
-        })
+        replace(path, &file, &encode(generation, job)).map_err(|error| failed("write", &file, error))?;
+        Ok(Self { path: path.to_owned(), generation, _lock: lock })
     }
 
     /// Grows by one at every start of the job.
@@ -143,28 +131,18 @@ impl DataFolder {
 /// Takes the lock, and leaves this process's id in it for whoever is refused.
 fn lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join("lock");
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path);
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|error| failed("open", &path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             _ = file.take(32).read_to_string(&mut text);
-            return Err(FolderError::InUse {
-                path: folder.to_owned(),
-                process_id: text.trim().parse().ok(),
-            });
+            return Err(FolderError::InUse { path: folder.to_owned(), process_id: text.trim().parse().ok() });
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| failed("write", &path, error))?;
     Ok(file)
 }
@@ -179,11 +157,7 @@ fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> FolderError {
-    FolderError::Io {
-        path: path.to_owned(),
-        action,
-        error,
-    }
+    FolderError::Io { path: path.to_owned(), action, error }
 }
 
 /// What is wrong with the bytes of a generation file.
@@ -196,14 +170,8 @@ enum Fault {
 impl Fault {
     fn at(self, folder: &Path, file: &Path) -> FolderError {
         match self {
-            Self::Newer(version) => FolderError::Newer {
-                path: folder.to_owned(),
-                version,
-            },
-            Self::Damaged(reason) => FolderError::Damaged {
-                path: file.to_owned(),
-                reason,
-            },
+            Self::Newer(version) => FolderError::Newer { path: folder.to_owned(), version },
+            Self::Damaged(reason) => FolderError::Damaged { path: file.to_owned(), reason },
         }
     }
 }
@@ -282,9 +250,7 @@ mod tests {
     }
 
     fn refusal(folder: &Path, job: &str) -> String {
-        DataFolder::open(folder, job)
-            .expect_err("refused")
-            .to_string()
+        DataFolder::open(folder, job).expect_err("refused").to_string()
     }
 
     #[test]
@@ -293,10 +259,7 @@ mod tests {
         let path = root.path().join("data/press-line");
         for generation in 1..=3 {
             let folder = DataFolder::open(&path, "press-line").expect("opened");
-            assert_eq!(
-                (folder.generation(), folder.path()),
-                (generation, path.as_path())
-            );
+            assert_eq!((folder.generation(), folder.path()), (generation, path.as_path()));
         }
     }
 
@@ -304,16 +267,8 @@ mod tests {
     fn the_format_is_the_golden_one() {
         assert_eq!(hex(&encode(7, "press-line")), GOLDEN);
         let folder = folder_with(&encode(7, "press-line"));
-        assert_eq!(
-            DataFolder::open(folder.path(), "press-line")
-                .expect("opened")
-                .generation(),
-            8
-        );
-        assert_eq!(
-            fs::read(folder.path().join("generation")).expect("the file"),
-            encode(8, "press-line")
-        );
+        assert_eq!(DataFolder::open(folder.path(), "press-line").expect("opened").generation(), 8);
+        assert_eq!(fs::read(folder.path().join("generation")).expect("the file"), encode(8, "press-line"));
     }
 
     #[test]
@@ -336,14 +291,8 @@ mod tests {
         let cut = &whole[..whole.len() - 1];
         let folder = folder_with(cut);
         let text = refusal(folder.path(), "press-line");
-        assert!(
-            text.contains("generation is damaged") && text.contains("restore it"),
-            "{text}"
-        );
-        assert_eq!(
-            fs::read(folder.path().join("generation")).expect("the file"),
-            cut
-        );
+        assert!(text.contains("generation is damaged") && text.contains("restore it"), "{text}");
+        assert_eq!(fs::read(folder.path().join("generation")).expect("the file"), cut);
     }
 
     #[test]
@@ -352,26 +301,15 @@ mod tests {
         bytes[8] = 2;
         let folder = folder_with(&bytes);
         let text = refusal(folder.path(), "press-line");
-        assert!(
-            text.contains("has format 2, and this version knows 1"),
-            "{text}"
-        );
+        assert!(text.contains("has format 2, and this version knows 1"), "{text}");
     }
 
     #[test]
     fn a_folder_of_another_job_is_refused() {
         let folder = folder_with(&encode(7, "press-line"));
         let text = refusal(folder.path(), "paint-shop");
-        assert!(
-            text.contains("belongs to the job `press-line`, not to `paint-shop`"),
-            "{text}"
-        );
-        assert_eq!(
-            DataFolder::open(folder.path(), "press-line")
-                .expect("opened")
-                .generation(),
-            8
-        );
+        assert!(text.contains("belongs to the job `press-line`, not to `paint-shop`"), "{text}");
+        assert_eq!(DataFolder::open(folder.path(), "press-line").expect("opened").generation(), 8);
     }
 
     #[test]
@@ -379,29 +317,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let first = DataFolder::open(folder.path(), "j").expect("opened");
         let text = refusal(folder.path(), "j");
-        assert!(
-            text.contains(&format!("in use by process {}", std::process::id())),
-            "{text}"
-        );
+        assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
         drop(first);
-        assert_eq!(
-            DataFolder::open(folder.path(), "j")
-                .expect("opened")
-                .generation(),
-            2
-        );
+        assert_eq!(DataFolder::open(folder.path(), "j").expect("opened").generation(), 2);
     }
 
     #[test]
     fn what_a_crash_left_beside_does_not_matter() {
         let folder = folder_with(&encode(7, "j"));
         fs::write(folder.path().join("generation.inprogress"), "half").expect("written");
-        assert_eq!(
-            DataFolder::open(folder.path(), "j")
-                .expect("opened")
-                .generation(),
-            8
-        );
+        assert_eq!(DataFolder::open(folder.path(), "j").expect("opened").generation(), 8);
     }
 
     #[test]

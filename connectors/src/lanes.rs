@@ -18,20 +18,10 @@ struct Lane {
 
 impl Lanes {
     /// `count` lanes (at least one) that hold `bytes_max` each.
-    pub(crate) fn new(
-        count: usize,
-        bytes_max: usize,
-        lane_of: LaneOf,
-    ) -> (Self, Vec<Receiver<Intake>>) {
+    pub(crate) fn new(count: usize, bytes_max: usize, lane_of: LaneOf) -> (Self, Vec<Receiver<Intake>>) {
         let lane = |_| {
             let (sender, receiver) = queue::bounded(bytes_max);
-            (
-                Lane {
-                    sender,
-                    waiting: Vec::new(),
-                },
-                receiver,
-            )
+            (Lane { sender, waiting: Vec::new() }, receiver)
         };
         let (lanes, receivers) = (0..count.max(1)).map(lane).unzip();
         (Self { lanes, lane_of }, receivers)
@@ -39,18 +29,12 @@ impl Lanes {
 
     /// Called when a lane that was full has room again, or is gone.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        self.lanes
-            .iter()
-            .for_each(|lane| lane.sender.set_waker(waker.clone()));
+        self.lanes.iter().for_each(|lane| lane.sender.set_waker(waker.clone()));
     }
 
     /// Puts a message down for its lane; `flush` hands it over.
     pub(crate) fn push(&mut self, message: RawMessage) {
-        let lane = if self.lanes.len() == 1 {
-            0
-        } else {
-            (self.lane_of)(&message.topic) % self.lanes.len()
-        };
+        let lane = if self.lanes.len() == 1 { 0 } else { (self.lane_of)(&message.topic) % self.lanes.len() };
         self.lanes[lane].waiting.push(Intake::Message(message));
     }
 
@@ -61,24 +45,18 @@ impl Lanes {
 
     /// Puts news down for every lane.
     pub(crate) fn push_all(&mut self, news: &Intake) {
-        self.lanes
-            .iter_mut()
-            .for_each(|lane| lane.waiting.push(news.clone()));
+        self.lanes.iter_mut().for_each(|lane| lane.waiting.push(news.clone()));
     }
 
     /// Hands over as much as the lanes have room for, with one lock a lane.
     pub(crate) fn flush(&mut self) -> Result<(), Closed> {
-        self.lanes
-            .iter_mut()
-            .try_for_each(|lane| lane.sender.try_send_all(&mut lane.waiting))
+        self.lanes.iter_mut().try_for_each(|lane| lane.sender.try_send_all(&mut lane.waiting))
     }
 
     /// Hands over everything, whatever the lanes have room for: for the end of a source.
     pub(crate) fn flush_over_bound(&mut self) -> Result<(), Closed> {
         self.lanes.iter_mut().try_for_each(|lane| {
-            lane.waiting
-                .drain(..)
-                .try_for_each(|item| lane.sender.send_over_bound(item))
+            lane.waiting.drain(..).try_for_each(|item| lane.sender.send_over_bound(item))
         })
     }
 

@@ -13,15 +13,13 @@ use std::sync::Arc;
 
 /// Bytes that a lane holds.
 const LANE_BYTES_MAX: usize = 16 << 20;
-/// Messages after which the lanes get what was put down.
-const FLUSH_EVERY: usize = 256;
-
-/// Starts a source that yields `messages`, then ends. Their arrival and topic are taken as they are.
+/// Starts a source that yields the messages of `batches`, then ends. A batch is handed over at once,
+/// as what a real source takes from its socket. Arrivals and topics are taken as they are.
 pub fn source(
     name: &str,
     lanes: usize,
     lane_of: LaneOf,
-    messages: impl Iterator<Item = RawMessage> + Send + 'static,
+    batches: impl Iterator<Item = Vec<RawMessage>> + Send + 'static,
 ) -> io::Result<SourceHandle> {
     let (mut lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
@@ -32,15 +30,17 @@ pub fn source(
         asked.set_waker(waker);
         counted.set_connected(true);
         let mut newest_us = None;
-        for (count, message) in messages.enumerate() {
+        for batch in batches {
+            for message in batch {
+                newest_us = newest_us.max(Some(message.arrived_at_us));
+                counted.add(1, message.payload.len() as u64);
+                lanes.push(message);
+            }
+            while lanes.flush().is_ok() && lanes.are_blocked() && !asked.is_asked() {
+                std::thread::park();
+            }
             if asked.is_asked() {
                 break;
-            }
-            newest_us = newest_us.max(Some(message.arrived_at_us));
-            counted.add(1, message.payload.len() as u64);
-            lanes.push(message);
-            while (count + 1) % FLUSH_EVERY == 0 && lanes.flush().is_ok() && lanes.are_blocked() {
-                std::thread::park();
             }
         }
         lanes.push_all(&Intake::End { newest_us });
@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn all_messages_come_out_in_order_and_then_the_end() {
         let lane_of: LaneOf = Arc::new(|topic| usize::from(topic.ends_with(b"0")));
-        let source = source("memory", 2, lane_of, (1..=1_000).map(message)).expect("it starts");
+        let batches = (0..100).map(|batch| (1..=10).map(|number| message(batch * 10 + number)).collect());
+        let source = source("memory", 2, lane_of, batches).expect("it starts");
         let mut count = 0;
         for lane in &source.lanes {
             let mut last = 0;

@@ -73,9 +73,7 @@ impl Weigh for Intake {
             + match self {
                 Self::Message(message) => message.topic.len() + message.payload.len(),
                 Self::Lost { reason, .. } => reason.len(),
-                Self::Unreadable {
-                    reason, payload, ..
-                } => reason.len() + payload.len(),
+                Self::Unreadable { reason, payload, .. } => reason.len() + payload.len(),
                 Self::Advance { .. } | Self::Restored { .. } | Self::End { .. } => 0,
             }
     }
@@ -106,20 +104,13 @@ impl MessageBatch {
     #[must_use]
     pub fn push(&mut self, topic: &str, payload: &[u8], retain: bool) -> bool {
         let topic_end = self.bytes.len() + topic.len();
-        let ends = (
-            u32::try_from(topic_end),
-            u32::try_from(topic_end + payload.len()),
-        );
+        let ends = (u32::try_from(topic_end), u32::try_from(topic_end + payload.len()));
         let (Ok(topic_end), Ok(payload_end)) = ends else {
             return false;
         };
         self.bytes.extend_from_slice(topic.as_bytes());
         self.bytes.extend_from_slice(payload);
-        self.entries.push(Entry {
-            topic_end,
-            payload_end,
-            retain,
-        });
+        self.entries.push(Entry { topic_end, payload_end, retain });
         true
     }
 
@@ -128,17 +119,9 @@ impl MessageBatch {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8], bool)> {
         let begins = std::iter::once(0).chain(self.entries.iter().map(|entry| entry.payload_end));
         begins.zip(&self.entries).map(|(begin, entry)| {
-            let part = |from: u32, to: u32| {
-                self.bytes
-                    .get(from as usize..to as usize)
-                    .unwrap_or_default()
-            };
+            let part = |from: u32, to: u32| self.bytes.get(from as usize..to as usize).unwrap_or_default();
             let topic = std::str::from_utf8(part(begin, entry.topic_end)).unwrap_or_default();
-            (
-                topic,
-                part(entry.topic_end, entry.payload_end),
-                entry.retain,
-            )
+            (topic, part(entry.topic_end, entry.payload_end), entry.retain)
         })
     }
 
@@ -171,12 +154,8 @@ mod tests {
 
     #[test]
     fn a_batch_gives_back_what_was_packed() {
-        let messages: [(&str, &[u8], bool); 4] = [
-            ("twins/a", b"1", true),
-            ("t", b"", false),
-            ("\u{e4}/b", &[0, 255], false),
-            ("x", b"{}", true),
-        ];
+        let messages: [(&str, &[u8], bool); 4] =
+            [("twins/a", b"1", true), ("t", b"", false), ("\u{e4}/b", &[0, 255], false), ("x", b"{}", true)];
         let mut batch = MessageBatch::default();
         for (topic, payload, retain) in messages {
             assert!(batch.push(topic, payload, retain));
@@ -184,33 +163,16 @@ mod tests {
         assert_eq!(batch.iter().collect::<Vec<_>>(), messages);
         assert_eq!((batch.len(), batch.is_empty()), (4, false));
         batch.clear();
-        assert_eq!(
-            (batch.iter().count(), batch.len(), batch.is_empty()),
-            (0, 0, true)
-        );
+        assert_eq!((batch.iter().count(), batch.len(), batch.is_empty()), (0, 0, true));
     }
 
     #[test]
     fn ends_that_lie_are_empty_parts_and_no_panic() {
         let entries = vec![
-            Entry {
-                topic_end: 9,
-                payload_end: 2,
-                retain: false,
-            },
-            Entry {
-                topic_end: 3,
-                payload_end: 4,
-                retain: true,
-            },
+            Entry { topic_end: 9, payload_end: 2, retain: false },
+            Entry { topic_end: 3, payload_end: 4, retain: true },
         ];
-        let batch = MessageBatch {
-            bytes: b"ab\xffd".to_vec(),
-            entries,
-        };
-        assert_eq!(
-            batch.iter().collect::<Vec<_>>(),
-            [("", &b""[..], false), ("", &b"d"[..], true)]
-        );
+        let batch = MessageBatch { bytes: b"ab\xffd".to_vec(), entries };
+        assert_eq!(batch.iter().collect::<Vec<_>>(), [("", &b""[..], false), ("", &b"d"[..], true)]);
     }
 }

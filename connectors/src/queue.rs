@@ -66,12 +66,7 @@ pub fn bounded<T: Weigh>(bytes_max: usize) -> (Sender<T>, Receiver<T>) {
         room: Condvar::new(),
         data: Condvar::new(),
     });
-    (
-        Sender {
-            shared: shared.clone(),
-        },
-        Receiver { shared },
-    )
+    (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
 /// The side that puts in. Dropping the last one closes the queue.
@@ -128,11 +123,7 @@ impl<T: Weigh> Sender<T> {
                 continue;
             }
             state.senders_asleep += 1;
-            state = self
-                .shared
-                .room
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.senders_asleep -= 1;
         }
     }
@@ -191,11 +182,7 @@ impl<T: Weigh> Sender<T> {
         self.shared.lock().bytes
     }
 
-    fn push_what_fits(
-        &self,
-        state: &mut State<T>,
-        items: &mut Vec<T>,
-    ) -> Result<Option<Waker>, Closed> {
+    fn push_what_fits(&self, state: &mut State<T>, items: &mut Vec<T>) -> Result<Option<Waker>, Closed> {
         if state.receiver_gone {
             return Err(Closed);
         }
@@ -226,20 +213,14 @@ impl<T: Weigh> Sender<T> {
         if state.receiver_asleep {
             self.shared.data.notify_one();
         }
-        if was_empty {
-            state.receiver_waker.clone()
-        } else {
-            None
-        }
+        if was_empty { state.receiver_waker.clone() } else { None }
     }
 }
 
 impl<T: Weigh> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -333,17 +314,9 @@ impl<T: Weigh> Receiver<T> {
             state.receiver_asleep = true;
             state = match left {
                 Some(left) => {
-                    self.shared
-                        .data
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.shared.data.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => self
-                    .shared
-                    .data
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.shared.data.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
             state.receiver_asleep = false;
         }
@@ -379,11 +352,7 @@ impl<T: Weigh> Shared<T> {
         if state.senders_asleep > 0 {
             self.room.notify_all();
         }
-        if std::mem::take(&mut state.refused) {
-            state.sender_waker.clone()
-        } else {
-            None
-        }
+        if std::mem::take(&mut state.refused) { state.sender_waker.clone() } else { None }
     }
 }
 

@@ -25,9 +25,7 @@ impl Reminder {
 
     fn due_at(&mut self, now: Instant) -> Option<u64> {
         self.unsaid += 1;
-        let is_due = self
-            .said_at
-            .is_none_or(|said_at| now.saturating_duration_since(said_at) >= INTERVAL);
+        let is_due = self.said_at.is_none_or(|said_at| now.saturating_duration_since(said_at) >= INTERVAL);
         is_due.then(|| {
             self.said_at = Some(now);
             std::mem::take(&mut self.unsaid)
@@ -44,9 +42,7 @@ mod tests {
         let start = Instant::now();
         let mut reminder = Reminder::default();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let said: Vec<_> = [0, 1, 59, 60, 61, 200]
-            .map(|seconds| reminder.due_at(at(seconds)))
-            .into();
+        let said: Vec<_> = [0, 1, 59, 60, 61, 200].map(|seconds| reminder.due_at(at(seconds))).into();
         assert_eq!(said, [Some(1), None, None, Some(3), None, Some(2)]);
         reminder.reset();
         assert_eq!(reminder.due_at(at(201)), Some(1));

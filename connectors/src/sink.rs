@@ -73,20 +73,10 @@ impl SinkHandle {
         let (sender, receiver) = queue::bounded(queue_bytes_max);
         let stats = Arc::new(SinkStats::default());
         let stop = Arc::new(StopSignal::default());
-        let work = SinkWork {
-            name: name.to_owned(),
-            queue: receiver,
-            stats: stats.clone(),
-            stop: stop.clone(),
-        };
+        let work =
+            SinkWork { name: name.to_owned(), queue: receiver, stats: stats.clone(), stop: stop.clone() };
         let worker = Worker::spawn(&format!("sink-{name}"), move || body(work))?;
-        Ok(Self {
-            name: name.to_owned(),
-            stats,
-            queue: Some(sender),
-            stop,
-            worker,
-        })
+        Ok(Self { name: name.to_owned(), stats, queue: Some(sender), stop, worker })
     }
 
     /// Gives `batch` to the sink; never waits. Where it is refused as full, the waker is called
@@ -97,14 +87,10 @@ impl SinkHandle {
         };
         let (messages, bytes) = (batch.len() as u64, batch.weight());
         // Counted before the sink's thread can see the batch and count it down again.
-        self.stats
-            .in_flight_bytes
-            .fetch_add(bytes, Ordering::AcqRel);
+        self.stats.in_flight_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.stats.offered.fetch_add(messages, Ordering::Relaxed);
         queue.try_send(batch).inspect_err(|_| {
-            self.stats
-                .in_flight_bytes
-                .fetch_sub(bytes, Ordering::AcqRel);
+            self.stats.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.stats.offered.fetch_sub(messages, Ordering::Relaxed);
         })
     }
@@ -130,10 +116,7 @@ impl SinkHandle {
         }
         let published = self.stats.published.load(Ordering::Acquire);
         let offered = self.stats.offered.load(Ordering::Acquire);
-        Closed {
-            published,
-            unpublished: offered.saturating_sub(published),
-        }
+        Closed { published, unpublished: offered.saturating_sub(published) }
     }
 
     fn end(&mut self) {

@@ -52,13 +52,7 @@ impl SourceHandle {
         stop: Arc<StopSignal>,
         worker: Worker,
     ) -> Self {
-        Self {
-            name: name.to_owned(),
-            lanes,
-            stats,
-            stop,
-            worker,
-        }
+        Self { name: name.to_owned(), lanes, stats, stop, worker }
     }
 
     /// Asks the source to end; it then closes its lanes, a file source after `End`. Returns at once.

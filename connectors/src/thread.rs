@@ -20,11 +20,7 @@ impl StopSignal {
     /// Asks. The order of the two steps matters: who is woken sees that it was asked.
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
-        let waker = self
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker();
         }
@@ -55,11 +51,7 @@ impl Worker {
             let _running = running;
             body();
         })?;
-        Ok(Self {
-            name: name.to_owned(),
-            ended: Mutex::new(ended),
-            thread: Some(thread),
-        })
+        Ok(Self { name: name.to_owned(), ended: Mutex::new(ended), thread: Some(thread) })
     }
 
     /// Waits for the end; `false` when the thread still runs after `timeout`.

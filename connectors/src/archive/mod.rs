@@ -155,11 +155,7 @@ pub struct ArchiveClosed {
 pub fn prepare(path: &Path, job: &str) -> Result<(), ArchiveError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
-        move |error| ArchiveError::Io {
-            path,
-            action,
-            error,
-        }
+        move |error| ArchiveError::Io { path, action, error }
     };
     fs::create_dir_all(path).map_err(failed("make the folder", path))?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
@@ -176,11 +172,7 @@ pub fn prepare(path: &Path, job: &str) -> Result<(), ArchiveError> {
     });
     let removed = removed.map_err(failed("remove unfinished files from", path))?;
     if removed > 0 {
-        info!(
-            job,
-            files = removed,
-            "unfinished archive files of an earlier run removed"
-        );
+        info!(job, files = removed, "unfinished archive files of an earlier run removed");
     }
     Ok(())
 }
@@ -193,32 +185,16 @@ pub fn start(
     worker: usize,
 ) -> Result<ArchiveHandle, ArchiveError> {
     let (sender, queue) = queue::bounded(QUEUE_BYTES_MAX);
-    let (stats, stop) = (
-        Arc::new(ArchiveStats::default()),
-        Arc::new(StopSignal::default()),
-    );
+    let (stats, stop) = (Arc::new(ArchiveStats::default()), Arc::new(StopSignal::default()));
     let outcome = Arc::new(Mutex::new(None));
-    let writer = Writer::new(
-        settings,
-        job,
-        generation,
-        worker,
-        stats.clone(),
-        stop.clone(),
-    );
+    let writer = Writer::new(settings, job, generation, worker, stats.clone(), stop.clone());
     let reported = outcome.clone();
     let worker = Worker::spawn(&format!("archive-{worker}"), move || {
         let outcome = writer.run(&queue);
         *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     });
     let worker = worker.map_err(|error| ArchiveError::Thread { error })?;
-    Ok(ArchiveHandle {
-        stats,
-        queue: Some(sender),
-        stop,
-        outcome,
-        worker,
-    })
+    Ok(ArchiveHandle { stats, queue: Some(sender), stop, outcome, worker })
 }
 
 impl ArchiveHandle {
@@ -230,13 +206,9 @@ impl ArchiveHandle {
         };
         let bytes = batch.weight();
         // Counted before the writer can see the batch and count it down again.
-        self.stats
-            .in_flight_bytes
-            .fetch_add(bytes, Ordering::AcqRel);
+        self.stats.in_flight_bytes.fetch_add(bytes, Ordering::AcqRel);
         queue.try_send(batch).inspect_err(|_| {
-            self.stats
-                .in_flight_bytes
-                .fetch_sub(bytes, Ordering::AcqRel);
+            self.stats.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
         })
     }
 
@@ -258,17 +230,10 @@ impl ArchiveHandle {
         if !self.worker.join_within(timeout) {
             return Err(ArchiveError::Timeout);
         }
-        let outcome = self
-            .outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         let outcome = outcome.ok_or(ArchiveError::Died)?;
         match outcome.first_failure {
-            Some(first) => Err(ArchiveError::Lost {
-                rows: outcome.rows_lost,
-                first,
-            }),
+            Some(first) => Err(ArchiveError::Lost { rows: outcome.rows_lost, first }),
             None => Ok(outcome.closed),
         }
     }

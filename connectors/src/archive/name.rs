@@ -27,10 +27,7 @@ const MINDED: &AsciiSet = &CONTROLS
 
 /// The folder of one table, job and day.
 pub(super) fn folder(archive: &Path, table: &str, job: &str, day: i32) -> PathBuf {
-    archive
-        .join(table)
-        .join(job_folder(job))
-        .join(format!("date={}", date(day)))
+    archive.join(table).join(job_folder(job)).join(format!("date={}", date(day)))
 }
 
 /// The hidden name that a file has until it is complete.
@@ -43,11 +40,7 @@ pub(super) fn unfinished(archive: &Path, job: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for table in entries(archive)? {
         for date in entries(&table.join(job_folder(job)))? {
-            found.extend(
-                entries(&date)?
-                    .into_iter()
-                    .filter(|path| is_unfinished(path)),
-            );
+            found.extend(entries(&date)?.into_iter().filter(|path| is_unfinished(path)));
         }
     }
     Ok(found)
@@ -61,9 +54,7 @@ fn is_unfinished(path: &Path) -> bool {
 /// What a folder holds; nothing where it is no folder.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect(),
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(Vec::new())
         }
@@ -78,16 +69,9 @@ fn job_folder(job: &str) -> String {
 fn date(day: i32) -> String {
     let epoch = NaiveDate::default();
     let days = Days::new(u64::from(day.unsigned_abs()));
-    let date = if day < 0 {
-        epoch.checked_sub_days(days)
-    } else {
-        epoch.checked_add_days(days)
-    };
+    let date = if day < 0 { epoch.checked_sub_days(days) } else { epoch.checked_add_days(days) };
     // A day beyond what a calendar shows still gets a folder, so that its rows are kept.
-    date.map_or_else(
-        || format!("day {day}"),
-        |date| date.format("%Y-%m-%d").to_string(),
-    )
+    date.map_or_else(|| format!("day {day}"), |date| date.format("%Y-%m-%d").to_string())
 }
 
 #[cfg(test)]
@@ -97,28 +81,13 @@ mod tests {
     #[test]
     fn folders_are_named_by_table_job_and_day() {
         let check = |job: &str, day: i32, expected: &str| {
-            assert_eq!(
-                folder(Path::new("/a"), "state", job, day),
-                Path::new(expected)
-            );
+            assert_eq!(folder(Path::new("/a"), "state", job, day), Path::new(expected));
         };
         check("press-line", 0, "/a/state/job=press-line/date=1970-01-01");
-        check(
-            "press-line",
-            20_779,
-            "/a/state/job=press-line/date=2026-11-22",
-        );
+        check("press-line", 20_779, "/a/state/job=press-line/date=2026-11-22");
         check("press-line", -1, "/a/state/job=press-line/date=1969-12-31");
-        check(
-            "a/b=c%d\n",
-            59,
-            "/a/state/job=a%2Fb%3Dc%25d%0A/date=1970-03-01",
-        );
-        check(
-            "Gr\u{fc}n",
-            11_016,
-            "/a/state/job=Gr%C3%BCn/date=2000-02-29",
-        );
+        check("a/b=c%d\n", 59, "/a/state/job=a%2Fb%3Dc%25d%0A/date=1970-03-01");
+        check("Gr\u{fc}n", 11_016, "/a/state/job=Gr%C3%BCn/date=2000-02-29");
         check("..", i32::MAX, "/a/state/job=../date=day 2147483647");
     }
 }

@@ -18,10 +18,7 @@ pub struct Roll {
 
 impl Default for Roll {
     fn default() -> Self {
-        Self {
-            size: Some(ByteSize::mb(128)),
-            age: Some(Duration::from_secs(600)),
-        }
+        Self { size: Some(ByteSize::mb(128)), age: Some(Duration::from_secs(600)) }
     }
 }
 
@@ -29,20 +26,12 @@ impl FromStr for Roll {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut roll = Self {
-            size: None,
-            age: None,
-        };
+        let mut roll = Self { size: None, age: None };
         for part in text.split('/').map(str::trim) {
             // `10m` would do as a size too, and `128M` as an age of months: what ends in B is a size,
             // and what ends in M is left to nobody's guess.
-            let size = part
-                .ends_with(['B', 'b'])
-                .then(|| part.parse::<ByteSize>().ok())
-                .flatten();
-            let age = (!part.ends_with('M'))
-                .then(|| part.parse::<humantime::Duration>().ok())
-                .flatten();
+            let size = part.ends_with(['B', 'b']).then(|| part.parse::<ByteSize>().ok()).flatten();
+            let age = (!part.ends_with('M')).then(|| part.parse::<humantime::Duration>().ok()).flatten();
             if let Some(size) = size.filter(|size| size.as_u64() > 0)
                 && roll.size.is_none()
             {
@@ -63,9 +52,7 @@ impl FromStr for Roll {
 
 impl<'de> Deserialize<'de> for Roll {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -76,10 +63,7 @@ mod tests {
     fn check(text: &str, expected: Option<(u64, u64)>) {
         let roll = text.parse::<Roll>();
         let got = roll.as_ref().ok().map(|roll| {
-            (
-                roll.size.map_or(0, |size| size.as_u64()),
-                roll.age.map_or(0, |age| age.as_millis() as u64),
-            )
+            (roll.size.map_or(0, |size| size.as_u64()), roll.age.map_or(0, |age| age.as_millis() as u64))
         });
         assert_eq!(got, expected, "{text}: {roll:?}");
     }
@@ -105,13 +89,7 @@ mod tests {
     #[test]
     fn a_roll_is_read_from_settings() {
         let roll: Roll = serde_json::from_str("\"1MB/1s\"").expect("a roll");
-        assert_eq!(
-            roll,
-            Roll {
-                size: Some(ByteSize::mb(1)),
-                age: Some(Duration::from_secs(1))
-            }
-        );
+        assert_eq!(roll, Roll { size: Some(ByteSize::mb(1)), age: Some(Duration::from_secs(1)) });
         assert!(serde_json::from_str::<Roll>("5").is_err());
     }
 }

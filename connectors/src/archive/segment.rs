@@ -96,9 +96,7 @@ impl Segment {
     /// About how large the file would be if it were finished now.
     pub(super) fn bytes(&self) -> u64 {
         let writer = self.writer.as_ref();
-        let encoded = writer.map_or(0, |writer| {
-            writer.bytes_written() + writer.in_progress_size()
-        });
+        let encoded = writer.map_or(0, |writer| writer.bytes_written() + writer.in_progress_size());
         (encoded + self.held_bytes) as u64
     }
 
@@ -107,11 +105,7 @@ impl Segment {
         self.held_rows += batch.num_rows();
         self.held_bytes += batch.get_array_memory_size();
         self.held.push(batch);
-        if self.held_rows >= ENCODE_ROWS_MIN {
-            self.encode()
-        } else {
-            Ok(())
-        }
+        if self.held_rows >= ENCODE_ROWS_MIN { self.encode() } else { Ok(()) }
     }
 
     /// Makes the file complete and visible; gives its size.
@@ -120,18 +114,11 @@ impl Segment {
         let Some(mut writer) = self.writer.take() else {
             return Ok(0);
         };
-        writer
-            .finish()
-            .map_err(|error| rows(&self.hidden, &error))?;
+        writer.finish().map_err(|error| rows(&self.hidden, &error))?;
         let file = writer.inner_mut();
-        file.sync_all()
-            .map_err(|error| io("write", &self.hidden, error))?;
-        let bytes = file
-            .metadata()
-            .map_err(|error| io("look at", &self.hidden, error))?
-            .len();
-        fs::rename(&self.hidden, &self.path)
-            .map_err(|error| io("name the file", &self.path, error))?;
+        file.sync_all().map_err(|error| io("write", &self.hidden, error))?;
+        let bytes = file.metadata().map_err(|error| io("look at", &self.hidden, error))?.len();
+        fs::rename(&self.hidden, &self.path).map_err(|error| io("name the file", &self.path, error))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(|error| io("write the folder", folder, error))?;
@@ -172,9 +159,7 @@ fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
         ("twinloom.job", origin.job.clone()),
         ("twinloom.generation", origin.generation.to_string()),
     ];
-    let metadata = metadata
-        .map(|(key, value)| KeyValue::new(key.to_owned(), value))
-        .into();
+    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into();
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("twinloom version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(metadata))
@@ -199,16 +184,9 @@ fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
 }
 
 fn io(action: &'static str, path: &Path, error: std::io::Error) -> ArchiveError {
-    ArchiveError::Io {
-        path: path.to_owned(),
-        action,
-        error,
-    }
+    ArchiveError::Io { path: path.to_owned(), action, error }
 }
 
 fn rows(path: &Path, error: &ParquetError) -> ArchiveError {
-    ArchiveError::Rows {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
+    ArchiveError::Rows { path: path.to_owned(), reason: error.to_string() }
 }

@@ -50,13 +50,7 @@ impl Writer {
     ) -> Self {
         let (archive, compression) = (settings.path.clone(), settings.compression);
         Self {
-            origin: Origin {
-                archive,
-                job: job.to_owned(),
-                generation,
-                worker,
-                compression,
-            },
+            origin: Origin { archive, job: job.to_owned(), generation, worker, compression },
             roll: settings.roll,
             stats,
             stop,
@@ -87,9 +81,7 @@ impl Writer {
     fn take(&mut self, batch: ArchiveBatch) {
         let weight = batch.weight();
         self.add(batch);
-        self.stats
-            .in_flight_bytes
-            .fetch_sub(weight, Ordering::AcqRel);
+        self.stats.in_flight_bytes.fetch_sub(weight, Ordering::AcqRel);
     }
 
     fn add(&mut self, batch: ArchiveBatch) {
@@ -109,11 +101,7 @@ impl Writer {
             return self.lost(segment.rows, &error);
         }
         self.stats.rows.fetch_add(count, Ordering::Relaxed);
-        if self
-            .roll
-            .size
-            .is_some_and(|size| segment.bytes() >= size.as_u64())
-        {
+        if self.roll.size.is_some_and(|size| segment.bytes() >= size.as_u64()) {
             self.complete(index);
         }
     }
@@ -126,32 +114,17 @@ impl Writer {
         rows: &arrow_array::RecordBatch,
     ) -> Result<usize, ArchiveError> {
         let schema = rows.schema_ref();
-        if let Some(index) = self
-            .open
-            .iter()
-            .position(|segment| segment.takes(table, day, schema))
-        {
+        if let Some(index) = self.open.iter().position(|segment| segment.takes(table, day, schema)) {
             return Ok(index);
         }
         let same_table = |segment: &Segment| segment.table == table;
-        if self
-            .open
-            .iter()
-            .filter(|segment| same_table(segment))
-            .count()
-            >= OPEN_FILES_MAX
+        if self.open.iter().filter(|segment| same_table(segment)).count() >= OPEN_FILES_MAX
             && let Some(oldest) = self.open.iter().position(same_table)
         {
             self.complete(oldest);
         }
         let sequence = self.sequences.entry(table).or_default();
-        self.open.push(Segment::begin(
-            &self.origin,
-            table,
-            day,
-            schema.clone(),
-            sequence,
-        )?);
+        self.open.push(Segment::begin(&self.origin, table, day, schema.clone(), sequence)?);
         Ok(self.open.len() - 1)
     }
 
@@ -166,11 +139,7 @@ impl Writer {
     fn roll_by_age(&mut self) {
         let Some(age) = self.roll.age else { return };
         let now = Instant::now();
-        while self
-            .open
-            .first()
-            .is_some_and(|oldest| now.saturating_duration_since(oldest.began_at) >= age)
-        {
+        while self.open.first().is_some_and(|oldest| now.saturating_duration_since(oldest.began_at) >= age) {
             self.complete(0);
         }
     }
@@ -197,8 +166,6 @@ impl Writer {
         if let Some(times) = self.failures.due() {
             error!(rows, times, error = %cause, "archive rows lost");
         }
-        self.outcome
-            .first_failure
-            .get_or_insert_with(|| cause.to_string());
+        self.outcome.first_failure.get_or_insert_with(|| cause.to_string());
     }
 }

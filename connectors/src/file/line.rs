@@ -13,6 +13,9 @@ pub(super) const LINE_BYTES_MAX: usize = 64_000_000;
 
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// The years 1 to 9999: times that calendars can write and sums of times do not overflow.
+const ARRIVAL_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+
 /// The next thing found in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -59,20 +62,12 @@ impl<R: Read> Lines<R> {
             if std::mem::take(&mut self.is_skipping) || line.trim_ascii().is_empty() {
                 continue;
             }
-            return Ok(if end > self.line_bytes_max {
-                self.too_long(&line)
-            } else {
-                Reading::Line(line)
-            });
+            return Ok(if end > self.line_bytes_max { self.too_long(&line) } else { Reading::Line(line) });
         }
         if self.is_at_end {
             let line = std::mem::take(&mut self.chunk);
             let is_nothing = self.is_skipping || line.trim_ascii().is_empty();
-            return Ok(if is_nothing {
-                Reading::End
-            } else {
-                Reading::Line(line)
-            });
+            return Ok(if is_nothing { Reading::End } else { Reading::Line(line) });
         }
         self.is_partial = true;
         if self.is_skipping {
@@ -86,9 +81,7 @@ impl<R: Read> Lines<R> {
     }
 
     fn too_long(&self, line: &Bytes) -> Reading {
-        Reading::TooLong {
-            begin: Bytes::copy_from_slice(&line[..line.len().min(1_024)]),
-        }
+        Reading::TooLong { begin: Bytes::copy_from_slice(&line[..line.len().min(1_024)]) }
     }
 
     /// Reads the next piece behind the line that was begun. Pieces grow with the line, so that a
@@ -151,36 +144,25 @@ impl Line {
     pub(super) fn read(line: &Bytes, recorded: bool) -> std::result::Result<Self, String> {
         let parts: Parts = serde_json::from_slice(line)
             .map_err(|error| format!("not a JSON object of a message: {error}"))?;
-        let arrived_at_us = if recorded {
-            Some(arrival_us(parts.arrived_at)?)
-        } else {
-            None
-        };
+        let arrived_at_us = if recorded { Some(arrival_us(parts.arrived_at)?) } else { None };
         let payload = match (parts.payload, parts.payload_text, parts.payload_base64) {
             (Some(json), None, None) => line.slice_ref(json.get().as_bytes()),
             (None, Some(text), None) => share(line, text),
             (None, None, Some(text)) => {
                 let decoded = BASE64_STANDARD.decode(text.as_bytes());
-                decoded
-                    .map_err(|error| format!("`payload_base64` is not base64: {error}"))?
-                    .into()
+                decoded.map_err(|error| format!("`payload_base64` is not base64: {error}"))?.into()
             }
             (None, None, None) => {
+                return Err("no payload; give one of `payload`, `payload_text` and `payload_base64`".into());
+            }
+            _ => {
                 return Err(
-                    "no payload; give one of `payload`, `payload_text` and `payload_base64`".into(),
+                    "more than one payload; give one of `payload`, `payload_text` and `payload_base64`"
+                        .into(),
                 );
             }
-            _ => return Err(
-                "more than one payload; give one of `payload`, `payload_text` and `payload_base64`"
-                    .into(),
-            ),
         };
-        Ok(Self {
-            topic: share(line, parts.topic),
-            payload,
-            arrived_at_us,
-            retained: parts.retained,
-        })
+        Ok(Self { topic: share(line, parts.topic), payload, arrived_at_us, retained: parts.retained })
     }
 }
 
@@ -192,9 +174,7 @@ fn share(line: &Bytes, text: Cow<'_, str>) -> Bytes {
 }
 
 fn arrival_us(raw: Option<&RawValue>) -> std::result::Result<i64, String> {
-    let text = raw
-        .ok_or("`arrived_at` is missing; recorded input needs it")?
-        .get();
+    let text = raw.ok_or("`arrived_at` is missing; recorded input needs it")?.get();
     let from_milliseconds = || {
         if let Ok(milliseconds) = text.parse::<i64>() {
             return milliseconds.checked_mul(1_000);
@@ -205,15 +185,16 @@ fn arrival_us(raw: Option<&RawValue>) -> std::result::Result<i64, String> {
     };
     let from_text = || {
         let text: Cow<str> = serde_json::from_str(text).ok()?;
-        Some(
-            chrono::DateTime::parse_from_rfc3339(&text)
-                .ok()?
-                .timestamp_micros(),
-        )
+        Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.timestamp_micros())
     };
-    from_milliseconds().or_else(from_text).ok_or_else(|| {
-        "`arrived_at` is neither milliseconds since 1970 nor an RFC 3339 text".into()
-    })
+    let arrival_us = from_milliseconds()
+        .or_else(from_text)
+        .ok_or_else(|| "`arrived_at` is neither milliseconds since 1970 nor an RFC 3339 text".to_owned())?;
+    if ARRIVAL_US.contains(&arrival_us) {
+        Ok(arrival_us)
+    } else {
+        Err("`arrived_at` is not in the years 1 to 9999".into())
+    }
 }
 
 #[cfg(test)]
@@ -235,10 +216,7 @@ mod tests {
     }
 
     fn check(pieces: &[&'static [u8]], expected: &[&str]) {
-        let mut lines = Lines {
-            line_bytes_max: 8,
-            ..Lines::new(Pieces(pieces.to_vec()))
-        };
+        let mut lines = Lines { line_bytes_max: 8, ..Lines::new(Pieces(pieces.to_vec())) };
         let mut got = Vec::new();
         loop {
             match lines.next().expect("no error in memory") {
@@ -261,18 +239,14 @@ mod tests {
         check(&[b"12", b"34\n5", b"6\n", b"7"], &["1234", "56", "7"]);
         check(&[b"12345678\n"], &["12345678"]);
         check(&[b"123456789\nok\n"], &["too long: 123456789", "ok"]);
-        check(
-            &[b"12345", b"67890", b"more", b"more\nok"],
-            &["too long: 1234567890", "ok"],
-        );
+        check(&[b"12345", b"67890", b"more", b"more\nok"], &["too long: 1234567890", "ok"]);
         check(&[b"12345", b"67890", b"more"], &["too long: 1234567890"]);
         check(&[b"1234567890"], &["too long: 1234567890"]);
     }
 
     #[test]
     fn arrivals_are_milliseconds_or_text() {
-        let us =
-            |text: &str| arrival_us(Some(&RawValue::from_string(text.to_owned()).expect("JSON")));
+        let us = |text: &str| arrival_us(Some(&RawValue::from_string(text.to_owned()).expect("JSON")));
         assert_eq!(us("0"), Ok(0));
         assert_eq!(us("-1"), Ok(-1_000));
         assert_eq!(us("1646847376150.25"), Ok(1_646_847_376_150_250));
@@ -286,6 +260,9 @@ mod tests {
             "\"12\"",
             "{}",
             "true",
+            "253402300800000",
+            "-62135596800001",
+            "9223372036854775",
         ] {
             assert!(us(text).is_err(), "{text}");
         }

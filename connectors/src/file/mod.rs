@@ -66,9 +66,6 @@ pub enum FileError {
 impl FileSettings {
     /// The settings for the file at `path`, everything else by default.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            clock: FileClock::default(),
-        }
+        Self { path: path.into(), clock: FileClock::default() }
     }
 }

@@ -24,11 +24,7 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Starts a sink; the file is made where it is missing.
 pub fn start(name: &str, settings: &FileSettings) -> std::result::Result<SinkHandle, FileError> {
-    let failed = |error| FileError::Write {
-        name: name.to_owned(),
-        path: settings.path.clone(),
-        error,
-    };
+    let failed = |error| FileError::Write { name: name.to_owned(), path: settings.path.clone(), error };
     let (file, ends_in_a_line) = open(settings).map_err(failed)?;
     let handle = SinkHandle::start(name, QUEUE_BYTES_MAX, move |work| {
         let writer = Writer {
@@ -41,19 +37,12 @@ pub fn start(name: &str, settings: &FileSettings) -> std::result::Result<SinkHan
         };
         writer.run();
     });
-    handle.map_err(|error| FileError::Thread {
-        name: name.to_owned(),
-        error,
-    })
+    handle.map_err(|error| FileError::Thread { name: name.to_owned(), error })
 }
 
 /// Opens the file, and looks whether a run that was cut off left half a line.
 fn open(settings: &FileSettings) -> Result<(File, bool)> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .read(true)
-        .append(true)
-        .open(&settings.path)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(&settings.path)?;
     let mut last = [b'\n'];
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.len() > 0 {
@@ -109,11 +98,7 @@ impl Writer {
     fn write(&mut self) {
         let held = std::mem::take(&mut self.held);
         let line_end: &[u8] = if self.ends_in_a_line { b"" } else { b"\n" };
-        match self
-            .file
-            .write_all(line_end)
-            .and_then(|()| self.file.write_all(&self.lines))
-        {
+        match self.file.write_all(line_end).and_then(|()| self.file.write_all(&self.lines)) {
             Ok(()) => {
                 self.ends_in_a_line = true;
                 self.work.stats.add_published(held.messages, held.bytes);
@@ -169,9 +154,7 @@ mod tests {
 
     fn batch(messages: &[(&str, &[u8])]) -> MessageBatch {
         let mut batch = MessageBatch::default();
-        messages
-            .iter()
-            .for_each(|(topic, payload)| assert!(batch.push(topic, payload, false)));
+        messages.iter().for_each(|(topic, payload)| assert!(batch.push(topic, payload, false)));
         batch
     }
 
@@ -198,49 +181,27 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         std::fs::write(&path, "half a line").expect("written");
         let sink = start("out", &FileSettings::new(&path)).expect("started");
-        sink.offer(batch(&[("a", b"1"), ("b", b"2")]))
-            .expect("room");
+        sink.offer(batch(&[("a", b"1"), ("b", b"2")])).expect("room");
         sink.offer(batch(&[("c", b"3")])).expect("room");
         let stats = sink.stats.clone();
-        assert_eq!(
-            sink.close(Duration::from_secs(60)),
-            Closed {
-                published: 3,
-                unpublished: 0
-            }
-        );
+        assert_eq!(sink.close(Duration::from_secs(60)), Closed { published: 3, unpublished: 0 });
         let expected = "half a line\n{\"topic\":\"a\",\"payload\":1}\n{\"topic\":\"b\",\"payload\":2}\n{\"topic\":\"c\",\"payload\":3}\n";
         assert_eq!(std::fs::read_to_string(&path).expect("the file"), expected);
-        assert_eq!(
-            (
-                stats.bytes.load(Ordering::Relaxed),
-                stats.failures.load(Ordering::Relaxed)
-            ),
-            (6, 0)
-        );
+        assert_eq!((stats.bytes.load(Ordering::Relaxed), stats.failures.load(Ordering::Relaxed)), (6, 0));
     }
 
     #[test]
     fn a_disk_that_is_full_is_counted_and_survived() {
         let sink = start("out", &FileSettings::new("/dev/full")).expect("started");
-        sink.offer(batch(&[("a", b"1"), ("b", b"2")]))
-            .expect("room");
+        sink.offer(batch(&[("a", b"1"), ("b", b"2")])).expect("room");
         let stats = sink.stats.clone();
-        assert_eq!(
-            sink.close(Duration::from_secs(60)),
-            Closed {
-                published: 0,
-                unpublished: 2
-            }
-        );
+        assert_eq!(sink.close(Duration::from_secs(60)), Closed { published: 0, unpublished: 2 });
         assert_eq!(stats.failures.load(Ordering::Relaxed), 2);
     }
 
     #[test]
     fn a_folder_that_is_missing_is_named() {
-        let error = start("out", &FileSettings::new("/nowhere/out.jsonl"))
-            .err()
-            .expect("no such folder");
+        let error = start("out", &FileSettings::new("/nowhere/out.jsonl")).err().expect("no such folder");
         assert!(error.to_string().contains("/nowhere/out.jsonl"), "{error}");
     }
 }

@@ -38,19 +38,12 @@ pub fn start(
     lane_of: LaneOf,
     clock: Arc<dyn Clock>,
 ) -> Result<SourceHandle, FileError> {
-    let failed = |error| FileError::Read {
-        name: name.to_owned(),
-        path: settings.path.clone(),
-        error,
-    };
+    let failed = |error| FileError::Read { name: name.to_owned(), path: settings.path.clone(), error };
     let file = File::open(&settings.path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     }
-    let (stats, stop) = (
-        Arc::new(SourceStats::default()),
-        Arc::new(StopSignal::default()),
-    );
+    let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let (lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
     let source = Source {
         name: name.to_owned(),
@@ -65,10 +58,7 @@ pub fn start(
         advanced_to_us: None,
     };
     let worker = Worker::spawn(&format!("source-{name}"), move || source.run());
-    let worker = worker.map_err(|error| FileError::Thread {
-        name: name.to_owned(),
-        error,
-    })?;
+    let worker = worker.map_err(|error| FileError::Thread { name: name.to_owned(), error })?;
     Ok(SourceHandle::new(name, receivers, stats, stop, worker))
 }
 
@@ -93,9 +83,7 @@ impl Source {
         self.stop.set_waker(waker);
         self.stats.set_connected(true);
         if self.read().is_ok() {
-            self.lanes.push_all(&Intake::End {
-                newest_us: self.newest_us,
-            });
+            self.lanes.push_all(&Intake::End { newest_us: self.newest_us });
             // An error says that nobody reads the lanes any more, which is an end as good.
             _ = self.lanes.flush_over_bound();
             info!(source = %self.name, messages = self.position, "file read to its end");
@@ -116,10 +104,7 @@ impl Source {
                 Ok(Reading::End) => break,
                 Err(error) => {
                     error!(source = %self.name, %error, "file not read to its end");
-                    self.unreadable(
-                        format!("the file cannot be read further: {error}"),
-                        &Bytes::new(),
-                    );
+                    self.unreadable(format!("the file cannot be read further: {error}"), &Bytes::new());
                     break;
                 }
             }
@@ -165,37 +150,20 @@ impl Source {
     /// and every later message counts as arrived at or after the boundary, so the last moment
     /// before it is over.
     fn go_on_to(&mut self, arrived_at_us: i64) {
-        let newest_us = self
-            .newest_us
-            .map_or(arrived_at_us, |newest_us| newest_us.max(arrived_at_us));
+        let newest_us = self.newest_us.map_or(arrived_at_us, |newest_us| newest_us.max(arrived_at_us));
         self.newest_us = Some(newest_us);
         let boundary_us = newest_us - newest_us.rem_euclid(ADVANCE_INTERVAL_US);
-        if self.recorded
-            && self
-                .advanced_to_us
-                .is_none_or(|advanced_to_us| boundary_us > advanced_to_us)
-        {
+        if self.recorded && self.advanced_to_us.is_none_or(|advanced_to_us| boundary_us > advanced_to_us) {
             self.advanced_to_us = Some(boundary_us);
-            self.lanes.push_all(&Intake::Advance {
-                to_us: boundary_us - 1,
-            });
+            self.lanes.push_all(&Intake::Advance { to_us: boundary_us - 1 });
         }
     }
 
     fn unreadable(&mut self, reason: String, line: &Bytes) {
-        let arrived_at_us = if self.recorded {
-            self.newest_us.unwrap_or(0)
-        } else {
-            self.clock.wall_us()
-        };
+        let arrived_at_us = if self.recorded { self.newest_us.unwrap_or(0) } else { self.clock.wall_us() };
         self.position += 1;
         let payload = Bytes::copy_from_slice(&line[..line.len().min(OVERSIZE_KEPT_BYTES)]);
-        self.lanes.push_first(Intake::Unreadable {
-            position: self.position,
-            arrived_at_us,
-            reason,
-            payload,
-        });
+        self.lanes.push_first(Intake::Unreadable { position: self.position, arrived_at_us, reason, payload });
     }
 }
 
@@ -206,26 +174,13 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    fn open(
-        text: &[u8],
-        clock: FileClock,
-        lanes: usize,
-    ) -> (SourceHandle, tempfile::NamedTempFile) {
+    fn open(text: &[u8], clock: FileClock, lanes: usize) -> (SourceHandle, tempfile::NamedTempFile) {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(text).expect("written");
-        let settings = FileSettings {
-            path: file.path().to_owned(),
-            clock,
-        };
+        let settings = FileSettings { path: file.path().to_owned(), clock };
         let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
-        let source = start(
-            "press",
-            &settings,
-            lanes,
-            lane_of,
-            Arc::new(ManualClock::new(77)),
-        )
-        .expect("started");
+        let source =
+            start("press", &settings, lanes, lane_of, Arc::new(ManualClock::new(77))).expect("started");
         (source, file)
     }
 
@@ -243,12 +198,9 @@ mod tests {
                 )
             }
             Intake::Advance { to_us } => format!("advance {to_us}"),
-            Intake::Unreadable {
-                position,
-                arrived_at_us,
-                reason,
-                ..
-            } => format!("{position} @{arrived_at_us} unreadable: {reason}"),
+            Intake::Unreadable { position, arrived_at_us, reason, .. } => {
+                format!("{position} @{arrived_at_us} unreadable: {reason}")
+            }
             Intake::End { newest_us } => format!("end {newest_us:?}"),
             other => format!("{other:?}"),
         }
@@ -256,9 +208,7 @@ mod tests {
 
     fn check(clock: FileClock, text: &str, expected: &[&str]) {
         let (source, _file) = open(text.as_bytes(), clock, 1);
-        let got: Vec<_> = std::iter::from_fn(|| source.lanes[0].recv())
-            .map(|intake| show(&intake))
-            .collect();
+        let got: Vec<_> = std::iter::from_fn(|| source.lanes[0].recv()).map(|intake| show(&intake)).collect();
         assert_eq!(got, expected, "{text}");
     }
 
@@ -330,75 +280,35 @@ mod tests {
         let lanes: Vec<Vec<String>> = source
             .lanes
             .iter()
-            .map(|lane| {
-                std::iter::from_fn(|| lane.recv())
-                    .map(|intake| show(&intake))
-                    .collect()
-            })
+            .map(|lane| std::iter::from_fn(|| lane.recv()).map(|intake| show(&intake)).collect())
             .collect();
-        assert_eq!(
-            lanes[0],
-            [
-                "advance -1",
-                "1 @1000 0 1",
-                "advance 199999",
-                "end Some(250000)"
-            ]
-        );
-        assert_eq!(
-            lanes[1],
-            [
-                "advance -1",
-                "advance 199999",
-                "2 @250000 1 2",
-                "end Some(250000)"
-            ]
-        );
+        assert_eq!(lanes[0], ["advance -1", "1 @1000 0 1", "advance 199999", "end Some(250000)"]);
+        assert_eq!(lanes[1], ["advance -1", "advance 199999", "2 @250000 1 2", "end Some(250000)"]);
     }
 
     #[test]
     fn a_full_lane_holds_the_source_back_and_a_stop_ends_it() {
-        let line = format!(
-            "{{\"topic\":\"a\",\"payload\":\"{}\"}}\n",
-            "x".repeat(1_000_000)
-        );
+        let line = format!("{{\"topic\":\"a\",\"payload\":\"{}\"}}\n", "x".repeat(1_000_000));
         let (source, _file) = open(line.repeat(60).as_bytes(), FileClock::Live, 1);
         let first = source.lanes[0].recv();
         assert!(matches!(first, Some(Intake::Message(_))));
         source.stop();
         let rest: Vec<_> = std::iter::from_fn(|| source.lanes[0].recv()).collect();
-        assert!(
-            rest.len() < 40,
-            "{} items though the lane was full",
-            rest.len()
-        );
+        assert!(rest.len() < 40, "{} items though the lane was full", rest.len());
         assert!(matches!(rest.last(), Some(Intake::End { .. })));
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let settings = FileSettings::new("/nowhere/press.jsonl");
-        let error = start(
-            "press",
-            &settings,
-            1,
-            Arc::new(|_: &[u8]| 0),
-            Arc::new(ManualClock::new(0)),
-        )
-        .err();
+        let error = start("press", &settings, 1, Arc::new(|_: &[u8]| 0), Arc::new(ManualClock::new(0))).err();
         let text = error.expect("no such file").to_string();
-        assert!(
-            text.contains("/nowhere/press.jsonl") && text.contains("press:"),
-            "{text}"
-        );
+        assert!(text.contains("/nowhere/press.jsonl") && text.contains("press:"), "{text}");
     }
 
     #[test]
     fn dropping_a_source_that_waits_for_room_ends_it() {
-        let line = format!(
-            "{{\"topic\":\"a\",\"payload\":\"{}\"}}\n",
-            "x".repeat(1_000_000)
-        );
+        let line = format!("{{\"topic\":\"a\",\"payload\":\"{}\"}}\n", "x".repeat(1_000_000));
         let (source, _file) = open(line.repeat(60).as_bytes(), FileClock::Live, 1);
         let stats = source.stats.clone();
         assert!(matches!(
@@ -406,9 +316,6 @@ mod tests {
             crate::queue::Received::Item(_)
         ));
         drop(source);
-        assert!(
-            !stats.connected.load(std::sync::atomic::Ordering::Relaxed),
-            "the thread has ended"
-        );
+        assert!(!stats.connected.load(std::sync::atomic::Ordering::Relaxed), "the thread has ended");
     }
 }

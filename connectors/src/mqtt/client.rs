@@ -5,8 +5,7 @@ use super::{MqttError, MqttSettings};
 use crate::reminder::Reminder;
 use crate::thread::StopSignal;
 use rumqttc::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions,
-    NetworkOptions, QoS,
+    AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, NetworkOptions, QoS,
 };
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -42,26 +41,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Makes everything ready; connects only when the event loop is driven.
-    pub(super) fn new(
-        name: &str,
-        settings: &MqttSettings,
-        client_id: &str,
-    ) -> Result<Self, MqttError> {
-        settings.check().map_err(|reason| MqttError::Settings {
-            name: name.to_owned(),
-            reason,
-        })?;
+    pub(super) fn new(name: &str, settings: &MqttSettings, client_id: &str) -> Result<Self, MqttError> {
+        settings.check().map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
         let address = settings.address();
-        let (host, port) = address.map_err(|reason| MqttError::Settings {
-            name: name.to_owned(),
-            reason,
-        })?;
+        let (host, port) = address.map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
         // The library joins host and port with a colon, which an IPv6 address needs brackets for.
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host
-        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
         let client_id = settings.client_id.as_deref().unwrap_or(client_id);
         let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
         options
@@ -78,35 +63,20 @@ impl Connection {
             (Some(user), None) => options.set_username(user.as_str()),
             _ => options.clear_auth(),
         };
-        let (client, mut event_loop) = AsyncClient::builder(options)
-            .capacity(2 * usize::from(IN_FLIGHT_MAX))
-            .build();
+        let (client, mut event_loop) =
+            AsyncClient::builder(options).capacity(2 * usize::from(IN_FLIGHT_MAX)).build();
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         event_loop.set_network_options(network);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build();
-        let runtime = runtime.map_err(|error| MqttError::Thread {
-            name: name.to_owned(),
-            error,
-        })?;
-        Ok(Self {
-            client,
-            event_loop,
-            runtime,
-        })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| MqttError::Thread { name: name.to_owned(), error })?;
+        Ok(Self { client, event_loop, runtime })
     }
 }
 
 /// The quality of service of the settings, which were checked.
 pub(super) fn quality(settings: &MqttSettings) -> QoS {
-    if settings.qos == 0 {
-        QoS::AtMostOnce
-    } else {
-        QoS::AtLeastOnce
-    }
+    if settings.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce }
 }
 
 /// A signal that wakes the connector's thread from its asynchronous waits.
@@ -152,10 +122,7 @@ impl Outage {
     /// outage; the pause until the next attempt is in `pause`.
     pub(super) fn failed(&mut self, error: &ConnectionError) -> Option<String> {
         let reason = explain(error);
-        let lasted = self
-            .connected_at
-            .take()
-            .map(|connected_at| connected_at.elapsed());
+        let lasted = self.connected_at.take().map(|connected_at| connected_at.elapsed());
         if lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION_MIN) {
             self.pause = PAUSE_MIN;
             self.reminder.reset();
@@ -182,9 +149,15 @@ impl Outage {
 fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword => "the broker refuses the user or password; check `user` and `password`".into(),
-            ConnectReturnCode::NotAuthorized => "the broker refuses this user; check `user`, `password` and the broker's access rules".into(),
-            ConnectReturnCode::BadClientId => "the broker refuses the client id; set another `client_id`".into(),
+            ConnectReturnCode::BadUserNamePassword => {
+                "the broker refuses the user or password; check `user` and `password`".into()
+            }
+            ConnectReturnCode::NotAuthorized => {
+                "the broker refuses this user; check `user`, `password` and the broker's access rules".into()
+            }
+            ConnectReturnCode::BadClientId => {
+                "the broker refuses the client id; set another `client_id`".into()
+            }
             ConnectReturnCode::ServiceUnavailable => "the broker says that it is not available now".into(),
             ConnectReturnCode::RefusedProtocolVersion => "the broker does not speak MQTT 3.1.1".into(),
             ConnectReturnCode::Success => "the broker refuses the connection".into(),
@@ -203,24 +176,16 @@ mod tests {
     fn pauses_grow_to_a_bound_and_differ() {
         let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"));
         let pauses: Vec<_> = (0..12).map(|_| outage.pause()).collect();
-        assert!(
-            pauses[0] >= PAUSE_MIN / 2 && pauses[0] < PAUSE_MIN,
-            "{pauses:?}"
-        );
+        assert!(pauses[0] >= PAUSE_MIN / 2 && pauses[0] < PAUSE_MIN, "{pauses:?}");
         assert!(pauses[4] >= PAUSE_MIN * 8, "{pauses:?}");
-        assert!(
-            pauses[11] >= PAUSE_MAX / 2 && pauses[11] < PAUSE_MAX,
-            "{pauses:?}"
-        );
+        assert!(pauses[11] >= PAUSE_MAX / 2 && pauses[11] < PAUSE_MAX, "{pauses:?}");
     }
 
     #[test]
     fn an_outage_is_reported_once() {
         let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"));
         let refused = ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword);
-        let reason = outage
-            .failed(&refused)
-            .expect("the first failure is reported");
+        let reason = outage.failed(&refused).expect("the first failure is reported");
         assert!(reason.contains("check `user` and `password`"), "{reason}");
         assert_eq!(outage.failed(&ConnectionError::NetworkTimeout), None);
         assert!(outage.connected());

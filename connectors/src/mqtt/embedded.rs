@@ -35,27 +35,17 @@ pub fn start() -> Result<Broker, MqttError> {
     let mut broker = rumqttd::Broker::new(config(address));
     let serve = move || broker.start().map_err(|error| error.to_string());
     // The broker has no way to end, so its thread is not waited for.
-    let thread = std::thread::Builder::new()
-        .name("mqtt-embedded".into())
-        .spawn(serve);
+    let thread = std::thread::Builder::new().name("mqtt-embedded".into()).spawn(serve);
     let thread = thread.map_err(|error| failed(error.to_string()))?;
     let started_at = Instant::now();
     while TcpStream::connect(address).is_err() {
         if thread.is_finished() || started_at.elapsed() > START_MAX {
-            let reason = if thread.is_finished() {
-                thread.join().ok().and_then(Result::err)
-            } else {
-                None
-            };
-            return Err(failed(
-                reason.unwrap_or_else(|| format!("nothing listens on {address}")),
-            ));
+            let reason = if thread.is_finished() { thread.join().ok().and_then(Result::err) } else { None };
+            return Err(failed(reason.unwrap_or_else(|| format!("nothing listens on {address}"))));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(Broker {
-        port: address.port(),
-    })
+    Ok(Broker { port: address.port() })
 }
 
 /// A port that the system says is free. Another process may take it before the broker does, which
@@ -87,9 +77,5 @@ fn config(listen: SocketAddr) -> Config {
         max_segment_count: LOG_SEGMENTS,
         ..RouterConfig::default()
     };
-    Config {
-        router,
-        v4: Some(HashMap::from([("embedded".to_owned(), server)])),
-        ..Config::default()
-    }
+    Config { router, v4: Some(HashMap::from([("embedded".to_owned(), server)])), ..Config::default() }
 }

@@ -66,9 +66,7 @@ pub enum MqttError {
         error: std::io::Error,
     },
     /// The broker inside the process did not come up.
-    #[error(
-        "the embedded broker did not start: {reason}; check that TCP ports on 127.0.0.1 may be opened"
-    )]
+    #[error("the embedded broker did not start: {reason}; check that TCP ports on 127.0.0.1 may be opened")]
     Embedded {
         /// What went wrong.
         reason: String,
@@ -102,14 +100,11 @@ impl MqttSettings {
         let seconds = self.keep_alive.as_secs();
         if !(1..=u64::from(u16::MAX)).contains(&seconds) || self.keep_alive.subsec_nanos() != 0 {
             return Err(
-                "keep_alive is counted in whole seconds, from 1s to 65535s; write for example 30s"
-                    .into(),
+                "keep_alive is counted in whole seconds, from 1s to 65535s; write for example 30s".into()
             );
         }
         if self.max_payload.as_u64() == 0 || self.queue.as_u64() == 0 {
-            return Err(
-                "max_payload and queue must be more than 0; write for example 1MB and 16MB".into(),
-            );
+            return Err("max_payload and queue must be more than 0; write for example 1MB and 16MB".into());
         }
         if self.password.is_some() && self.user.is_none() {
             return Err("a password without a user cannot be sent; add `user`".into());
@@ -129,29 +124,20 @@ impl MqttSettings {
                 return Err(format!("{}:// comes later; use mqtt://", url.scheme()));
             }
             other => {
-                return Err(format!(
-                    "{other}:// is not MQTT; write mqtt://host or mqtt://host:port"
-                ));
+                return Err(format!("{other}:// is not MQTT; write mqtt://host or mqtt://host:port"));
             }
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(
-                "the url holds a user or password; write them as `user` and `password`".into(),
-            );
+            return Err("the url holds a user or password; write them as `user` and `password`".into());
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(
-                "the url has more than host and port; topics are given apart from it".into(),
-            );
+            return Err("the url has more than host and port; topics are given apart from it".into());
         }
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or("the url names no host; write mqtt://host or mqtt://host:port")?;
         match url.port() {
             Some(0) => Err("port 0 cannot be connected to; MQTT's own is 1883".into()),
-            port => Ok((
-                host.trim_matches(['[', ']']).to_owned(),
-                port.unwrap_or(1883),
-            )),
+            port => Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(1883))),
         }
     }
 }
@@ -191,58 +177,32 @@ mod settings_tests {
     #[test]
     fn settings_are_checked_with_a_hint() {
         check(r#"{"url":"mqtt://broker"}"#, Ok(("broker", 1883)));
-        check(
-            r#"{"url":"mqtt://127.0.0.1:2883/"}"#,
-            Ok(("127.0.0.1", 2883)),
-        );
+        check(r#"{"url":"mqtt://127.0.0.1:2883/"}"#, Ok(("127.0.0.1", 2883)));
         check(r#"{"url":"mqtt://[::1]:2883"}"#, Ok(("::1", 2883)));
         check(
             r#"{"url":"mqtt://h","qos":0,"user":"u","password":"p","keep_alive":"5s","queue":"1MB"}"#,
             Ok(("h", 1883)),
         );
-        check(
-            r#"{"url":"mqtts://broker"}"#,
-            Err("mqtts:// comes later; use mqtt://"),
-        );
-        check(
-            r#"{"url":"ws://broker"}"#,
-            Err("ws:// comes later; use mqtt://"),
-        );
+        check(r#"{"url":"mqtts://broker"}"#, Err("mqtts:// comes later; use mqtt://"));
+        check(r#"{"url":"ws://broker"}"#, Err("ws:// comes later; use mqtt://"));
         check(r#"{"url":"http://broker"}"#, Err("write mqtt://host"));
         check(r#"{"url":"broker"}"#, Err("write mqtt://host"));
         check(r#"{"url":"broker:1883"}"#, Err("write mqtt://host"));
         check(r#"{"url":"mqtt://"}"#, Err("names no host"));
         check(r#"{"url":"mqtt://broker:0"}"#, Err("port 0"));
         check(r#"{"url":"mqtt://broker:99999"}"#, Err("cannot be read"));
-        check(
-            r#"{"url":"mqtt://u:p@broker"}"#,
-            Err("as `user` and `password`"),
-        );
-        check(
-            r#"{"url":"mqtt://broker/topic"}"#,
-            Err("topics are given apart"),
-        );
+        check(r#"{"url":"mqtt://u:p@broker"}"#, Err("as `user` and `password`"));
+        check(r#"{"url":"mqtt://broker/topic"}"#, Err("topics are given apart"));
         check(r#"{"url":"mqtt://broker","qos":2}"#, Err("use 0"));
-        check(
-            r#"{"url":"mqtt://broker","keep_alive":"100ms"}"#,
-            Err("whole seconds"),
-        );
-        check(
-            r#"{"url":"mqtt://broker","password":"p"}"#,
-            Err("add `user`"),
-        );
-        check(
-            r#"{"url":"mqtt://broker","queue":"0B"}"#,
-            Err("more than 0"),
-        );
+        check(r#"{"url":"mqtt://broker","keep_alive":"100ms"}"#, Err("whole seconds"));
+        check(r#"{"url":"mqtt://broker","password":"p"}"#, Err("add `user`"));
+        check(r#"{"url":"mqtt://broker","queue":"0B"}"#, Err("more than 0"));
     }
 
     #[test]
     fn a_password_is_not_shown() {
-        let settings = MqttSettings {
-            password: Some(Secret::new("hunter2")),
-            ..MqttSettings::new("mqtt://h")
-        };
+        let settings =
+            MqttSettings { password: Some(Secret::new("hunter2")), ..MqttSettings::new("mqtt://h") };
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

@@ -23,28 +23,19 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 /// Starts a sink. A broker that is away is no error: it is tried for ever.
-pub fn start(
-    name: &str,
-    settings: &MqttSettings,
-    client_id: &str,
-) -> Result<SinkHandle, MqttError> {
+pub fn start(name: &str, settings: &MqttSettings, client_id: &str) -> Result<SinkHandle, MqttError> {
     let connection = Connection::new(name, settings, client_id)?;
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (outage, quality) = (Outage::new(name, settings), client::quality(settings));
     let handle = SinkHandle::start(name, queue_bytes_max, move |work| {
         let (stopped, offered) = (client::notify_on_stop(&work.stop), Arc::new(Notify::new()));
         let notified = offered.clone();
-        work.queue
-            .set_waker(Arc::new(move || notified.notify_one()));
+        work.queue.set_waker(Arc::new(move || notified.notify_one()));
         // A stop may have been asked for before there was somebody to notify.
         if work.stop.is_asked() {
             return;
         }
-        let Connection {
-            client,
-            event_loop,
-            runtime,
-        } = connection;
+        let Connection { client, event_loop, runtime } = connection;
         let window = Window::new(usize::from(IN_FLIGHT_MAX), work.stats.clone());
         let sink = Sink {
             work,
@@ -59,10 +50,7 @@ pub fn start(
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
     });
-    handle.map_err(|error| MqttError::Thread {
-        name: name.to_owned(),
-        error,
-    })
+    handle.map_err(|error| MqttError::Thread { name: name.to_owned(), error })
 }
 
 struct Sink {

@@ -19,8 +19,7 @@ use crate::source::{LaneOf, SourceHandle, SourceStats};
 use crate::thread::{StopSignal, Worker};
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeFilter,
-    SubscribeReasonCode,
+    AsyncClient, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode,
 };
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,15 +43,9 @@ pub fn start(
     lane_of: LaneOf,
     clock: Arc<dyn Clock>,
 ) -> Result<SourceHandle, MqttError> {
-    check_filters(&filters).map_err(|reason| MqttError::Settings {
-        name: name.to_owned(),
-        reason,
-    })?;
+    check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
     let connection = Connection::new(name, settings, client_id)?;
-    let (stats, stop) = (
-        Arc::new(SourceStats::default()),
-        Arc::new(StopSignal::default()),
-    );
+    let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (lanes, receivers) = Lanes::new(lanes, queue_bytes_max, lane_of);
     let room = Arc::new(Notify::new());
@@ -76,20 +69,14 @@ pub fn start(
         position: 0,
         largest_bytes: 0,
     };
-    let (event_loop, runtime, stopped) = (
-        connection.event_loop,
-        connection.runtime,
-        client::notify_on_stop(&stop),
-    );
+    let (event_loop, runtime, stopped) =
+        (connection.event_loop, connection.runtime, client::notify_on_stop(&stop));
     let worker = Worker::spawn(&format!("source-{name}"), move || {
         runtime.block_on(source.run(event_loop, &stopped));
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
     });
-    let worker = worker.map_err(|error| MqttError::Thread {
-        name: name.to_owned(),
-        error,
-    })?;
+    let worker = worker.map_err(|error| MqttError::Thread { name: name.to_owned(), error })?;
     Ok(SourceHandle::new(name, receivers, stats, stop, worker))
 }
 
@@ -158,9 +145,7 @@ impl Source {
             self.take(event, arrived_at_us);
         }
         self.lanes.flush()?;
-        event_loop
-            .mqtt_options
-            .set_read_batch_size(self.read_batch());
+        event_loop.mqtt_options.set_read_batch_size(self.read_batch());
         match error {
             Some(error) => self.lost(&error).await,
             None if self.lanes.are_blocked() => self.wait_for_room(event_loop).await,
@@ -194,13 +179,7 @@ impl Source {
     }
 
     fn take_message(&mut self, publish: Publish, arrived_at_us: i64) {
-        let Publish {
-            topic,
-            payload,
-            retain,
-            dup,
-            ..
-        } = publish;
+        let Publish { topic, payload, retain, dup, .. } = publish;
         self.position += 1;
         self.stats.add(1, payload.len() as u64);
         self.largest_bytes = self.largest_bytes.max(payload.len());
@@ -257,10 +236,7 @@ impl Source {
     async fn lost(&mut self, error: &rumqttc::ConnectionError) -> Result<(), Ended> {
         self.stats.set_connected(false);
         if let Some(reason) = self.outage.failed(error) {
-            self.lanes.push_first(Intake::Lost {
-                at_us: self.clock.wall_us(),
-                reason,
-            });
+            self.lanes.push_first(Intake::Lost { at_us: self.clock.wall_us(), reason });
             self.lanes.flush()?;
         }
         let mut pause = pin!(tokio::time::sleep(self.outage.pause()));
@@ -297,10 +273,7 @@ impl Source {
 
 fn check_filters(filters: &[String]) -> Result<(), String> {
     if filters.is_empty() {
-        return Err(
-            "there is no topic to subscribe to; name at least one, for example plant/+/state"
-                .into(),
-        );
+        return Err("there is no topic to subscribe to; name at least one, for example plant/+/state".into());
     }
     match filters.iter().find(|filter| !rumqttc::valid_filter(filter)) {
         Some(filter) => Err(format!(

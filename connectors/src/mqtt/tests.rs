@@ -30,23 +30,12 @@ fn settings(port: u16) -> MqttSettings {
 fn open_source(settings: &MqttSettings, name: &str, lanes: usize) -> SourceHandle {
     let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
     let clock = Arc::new(ManualClock::new(42));
-    source::start(
-        name,
-        settings,
-        name,
-        vec![format!("{name}/#")],
-        lanes,
-        lane_of,
-        clock,
-    )
-    .expect("started")
+    source::start(name, settings, name, vec![format!("{name}/#")], lanes, lane_of, clock).expect("started")
 }
 
 fn batch(messages: &[(&str, &[u8], bool)]) -> MessageBatch {
     let mut batch = MessageBatch::default();
-    messages
-        .iter()
-        .for_each(|(topic, payload, retain)| assert!(batch.push(topic, payload, *retain)));
+    messages.iter().for_each(|(topic, payload, retain)| assert!(batch.push(topic, payload, *retain)));
     batch
 }
 
@@ -68,15 +57,13 @@ fn next_message(source: &SourceHandle, lane: usize) -> RawMessage {
 fn wait_until_subscribed(sink: &SinkHandle, source: &SourceHandle, name: &str) {
     let topic = format!("{name}/0");
     loop {
-        sink.offer(batch(&[(&topic, b"probe", false)]))
-            .expect("room");
+        sink.offer(batch(&[(&topic, b"probe", false)])).expect("room");
         if let Received::Item(intake) = source.lanes[0].recv_timeout(Duration::from_millis(50)) {
             assert!(matches!(intake, Intake::Message(_)), "{intake:?}");
             break;
         }
     }
-    sink.offer(batch(&[(&topic, b"last probe", false)]))
-        .expect("room");
+    sink.offer(batch(&[(&topic, b"last probe", false)])).expect("room");
     while next_message(source, 0).payload != "last probe" {}
 }
 
@@ -90,21 +77,14 @@ fn wait_for(flag: impl Fn() -> bool) {
 fn messages_come_in_order_in_their_lanes() {
     for qos in [0, 1] {
         let name = format!("order{qos}");
-        let settings = MqttSettings {
-            qos,
-            ..settings(broker().port)
-        };
+        let settings = MqttSettings { qos, ..settings(broker().port) };
         let source = open_source(&settings, &name, 2);
         let sink = sink::start("out", &settings, &format!("{name}-sink")).expect("started");
         wait_until_subscribed(&sink, &source, &name);
         for part in 0..20 {
             let mut batch = MessageBatch::default();
             for number in part * 100..(part + 1) * 100 {
-                assert!(batch.push(
-                    &format!("{name}/{}", number % 2),
-                    number.to_string().as_bytes(),
-                    false
-                ));
+                assert!(batch.push(&format!("{name}/{}", number % 2), number.to_string().as_bytes(), false));
             }
             sink.offer(batch).expect("room");
         }
@@ -112,18 +92,12 @@ fn messages_come_in_order_in_their_lanes() {
             for number in 0..1_000 {
                 let message = next_message(&source, lane);
                 let expected = (2 * number + lane).to_string();
-                assert_eq!(
-                    (&message.payload[..], message.arrived_at_us),
-                    (expected.as_bytes(), 42)
-                );
+                assert_eq!((&message.payload[..], message.arrived_at_us), (expected.as_bytes(), 42));
                 assert_eq!(message.topic, format!("{name}/{lane}"));
             }
         }
         let closed = sink.close(LONG);
-        assert!(
-            closed.published >= 2_000 && closed.unpublished == 0,
-            "{closed:?}"
-        );
+        assert!(closed.published >= 2_000 && closed.unpublished == 0, "{closed:?}");
         assert!(source.stats.messages.load(Ordering::Relaxed) >= 2_000);
     }
 }
@@ -132,43 +106,23 @@ fn messages_come_in_order_in_their_lanes() {
 fn positions_count_from_one_and_retained_messages_say_so() {
     let settings = settings(broker().port);
     let sink = sink::start("out", &settings, "retained-sink").expect("started");
-    sink.offer(batch(&[("retained/0", b"kept", true)]))
-        .expect("room");
-    assert_eq!(
-        sink.close(LONG),
-        Closed {
-            published: 1,
-            unpublished: 0
-        }
-    );
+    sink.offer(batch(&[("retained/0", b"kept", true)])).expect("room");
+    assert_eq!(sink.close(LONG), Closed { published: 1, unpublished: 0 });
     let source = open_source(&settings, "retained", 1);
     let message = next_message(&source, 0);
-    assert_eq!(
-        (message.position, &message.payload[..], message.retained),
-        (1, &b"kept"[..], true)
-    );
+    assert_eq!((message.position, &message.payload[..], message.retained), (1, &b"kept"[..], true));
 }
 
 #[test]
 fn a_payload_over_the_limit_is_handed_on_cut() {
-    let settings = MqttSettings {
-        max_payload: ByteSize::b(2_000),
-        ..settings(broker().port)
-    };
+    let settings = MqttSettings { max_payload: ByteSize::b(2_000), ..settings(broker().port) };
     let source = open_source(&settings, "large", 1);
     let sink = sink::start("out", &settings, "large-sink").expect("started");
     wait_until_subscribed(&sink, &source, "large");
     let huge = vec![b'x'; 5_000_000];
-    sink.offer(batch(&[
-        ("large/0", &huge, false),
-        ("large/0", &huge[..2_000], false),
-    ]))
-    .expect("room");
+    sink.offer(batch(&[("large/0", &huge, false), ("large/0", &huge[..2_000], false)])).expect("room");
     let message = next_message(&source, 0);
-    assert_eq!(
-        (message.oversize, message.payload.len()),
-        (Some(5_000_000), 1_024)
-    );
+    assert_eq!((message.oversize, message.payload.len()), (Some(5_000_000), 1_024));
     let message = next_message(&source, 0);
     assert_eq!((message.oversize, message.payload.len()), (None, 2_000));
 }
@@ -176,36 +130,20 @@ fn a_payload_over_the_limit_is_handed_on_cut() {
 #[test]
 fn a_bad_topic_is_a_failure_and_no_end() {
     let sink = sink::start("out", &settings(broker().port), "topic-sink").expect("started");
-    sink.offer(batch(&[
-        ("a/+", b"", false),
-        ("", b"", false),
-        ("topic/0", b"", false),
-    ]))
-    .expect("room");
+    sink.offer(batch(&[("a/+", b"", false), ("", b"", false), ("topic/0", b"", false)])).expect("room");
     let stats = sink.stats.clone();
-    assert_eq!(
-        sink.close(LONG),
-        Closed {
-            published: 1,
-            unpublished: 2
-        }
-    );
+    assert_eq!(sink.close(LONG), Closed { published: 1, unpublished: 2 });
     assert_eq!(stats.failures.load(Ordering::Relaxed), 2);
 }
 
 #[test]
 fn a_full_lane_holds_the_broker_back_and_nothing_is_lost() {
-    let settings = MqttSettings {
-        queue: ByteSize::kb(20),
-        ..settings(broker().port)
-    };
+    let settings = MqttSettings { queue: ByteSize::kb(20), ..settings(broker().port) };
     let source = open_source(&settings, "full", 1);
     let sink = sink::start("out", &self::settings(broker().port), "full-sink").expect("started");
     wait_until_subscribed(&sink, &source, "full");
     let payload = [b'x'; 1_000];
-    let messages: Vec<(&str, &[u8], bool)> = (0..2_000)
-        .map(|_| ("full/0", &payload[..], false))
-        .collect();
+    let messages: Vec<(&str, &[u8], bool)> = (0..2_000).map(|_| ("full/0", &payload[..], false)).collect();
     sink.offer(batch(&messages)).expect("room");
     wait_for(|| sink.in_flight_bytes() == 0);
     assert!(source.lanes[0].bytes() < 40_000);
@@ -227,9 +165,7 @@ fn a_lane_that_stays_full_does_not_cost_the_connection() {
     wait_until_subscribed(&sink, &source, "patient");
     let probes = source.stats.messages.load(Ordering::Relaxed);
     let payload = [b'x'; 1_000];
-    let messages: Vec<(&str, &[u8], bool)> = (0..1_000)
-        .map(|_| ("patient/0", &payload[..], false))
-        .collect();
+    let messages: Vec<(&str, &[u8], bool)> = (0..1_000).map(|_| ("patient/0", &payload[..], false)).collect();
     sink.offer(batch(&messages)).expect("room");
     // One packet every third of the keep-alive time is a sign of life; six are longer than the
     // one and a half times after which a broker gives a client up.
@@ -251,10 +187,7 @@ fn a_stopped_source_closes_its_lanes() {
     let source = open_source(&settings(broker().port), "stop", 2);
     wait_for(|| source.stats.connected.load(Ordering::Relaxed));
     source.stop();
-    assert_eq!(
-        (source.lanes[0].recv(), source.lanes[1].recv()),
-        (None, None)
-    );
+    assert_eq!((source.lanes[0].recv(), source.lanes[1].recv()), (None, None));
 }
 
 #[test]
@@ -293,8 +226,7 @@ fn a_sink_sends_again_what_an_outage_swallowed() {
     let sink = sink::start("out", &settings(proxy.port()), "resend-sink").expect("started");
     wait_until_subscribed(&sink, &source, "resend");
     for number in 0..3_000 {
-        sink.offer(batch(&[("resend/0", number.to_string().as_bytes(), false)]))
-            .expect("room");
+        sink.offer(batch(&[("resend/0", number.to_string().as_bytes(), false)])).expect("room");
         if number % 1_000 == 500 {
             proxy.set_open(false);
         } else if number % 1_000 == 999 {
@@ -317,10 +249,7 @@ fn a_sink_sends_again_what_an_outage_swallowed() {
 #[test]
 fn a_sink_without_a_broker_refuses_when_it_is_full_and_closes_in_time() {
     let proxy = Proxy::new();
-    let settings = MqttSettings {
-        queue: ByteSize::kb(10),
-        ..settings(proxy.port())
-    };
+    let settings = MqttSettings { queue: ByteSize::kb(10), ..settings(proxy.port()) };
     let sink = sink::start("out", &settings, "lonely").expect("started");
     let mut offered = 0;
     loop {
@@ -331,13 +260,7 @@ fn a_sink_without_a_broker_refuses_when_it_is_full_and_closes_in_time() {
         }
     }
     assert!(sink.in_flight_bytes() >= 9_000);
-    assert_eq!(
-        sink.close(Duration::from_millis(50)),
-        Closed {
-            published: 0,
-            unpublished: offered
-        }
-    );
+    assert_eq!(sink.close(Duration::from_millis(50)), Closed { published: 0, unpublished: offered });
 }
 
 #[test]
@@ -351,32 +274,18 @@ fn wrong_credentials_are_said_in_words() {
             let mut stream = stream.expect("a connection");
             let mut bytes = [0; 200];
             let count = stream.read(&mut bytes).unwrap_or(0);
-            connects
-                .lock()
-                .expect("not poisoned")
-                .extend_from_slice(&bytes[..count]);
+            connects.lock().expect("not poisoned").extend_from_slice(&bytes[..count]);
             // CONNACK, with "bad user name or password".
             _ = stream.write_all(&[0x20, 2, 0, 4]);
         }
     });
-    let settings = MqttSettings {
-        user: Some("u".into()),
-        password: Some(Secret::new("hunter2")),
-        ..settings(port)
-    };
+    let settings =
+        MqttSettings { user: Some("u".into()), password: Some(Secret::new("hunter2")), ..settings(port) };
     let source = open_source(&settings, "rejected", 1);
-    let Intake::Lost { reason, .. } = next(&source, 0) else {
-        panic!("no incident")
-    };
-    assert!(
-        reason.contains("check `user` and `password`") && !reason.contains("hunter2"),
-        "{reason}"
-    );
+    let Intake::Lost { reason, .. } = next(&source, 0) else { panic!("no incident") };
+    assert!(reason.contains("check `user` and `password`") && !reason.contains("hunter2"), "{reason}");
     let sent = seen.lock().expect("not poisoned").clone();
-    assert!(
-        sent.windows(7).any(|part| part == b"hunter2"),
-        "the password is sent to the broker"
-    );
+    assert!(sent.windows(7).any(|part| part == b"hunter2"), "the password is sent to the broker");
 }
 
 /// Stands between a client and the broker; closed, it refuses and cuts connections.
@@ -399,9 +308,7 @@ impl Proxy {
         let shared = Arc::new(ProxyShared::default());
         let proxied = shared.clone();
         std::thread::spawn(move || {
-            listener
-                .incoming()
-                .for_each(|stream| proxied.serve(stream.expect("a connection")))
+            listener.incoming().for_each(|stream| proxied.serve(stream.expect("a connection")))
         });
         Self { address, shared }
     }
@@ -432,10 +339,7 @@ impl ProxyShared {
         }
         let server = TcpStream::connect(("127.0.0.1", broker().port)).expect("the broker");
         for (from, to) in [(&client, &server), (&server, &client)] {
-            let (mut from, mut to) = (
-                from.try_clone().expect("a handle"),
-                to.try_clone().expect("a handle"),
-            );
+            let (mut from, mut to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
             std::thread::spawn(move || {
                 _ = std::io::copy(&mut from, &mut to);
                 _ = to.shutdown(Shutdown::Both);

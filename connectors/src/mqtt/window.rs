@@ -48,14 +48,7 @@ enum State {
 
 impl Window {
     pub(super) fn new(messages_max: usize, stats: Arc<SinkStats>) -> Self {
-        Self {
-            messages_max,
-            messages: VecDeque::new(),
-            handed: 0,
-            sent: 0,
-            batches: VecDeque::new(),
-            stats,
-        }
+        Self { messages_max, messages: VecDeque::new(), handed: 0, sent: 0, batches: VecDeque::new(), stats }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -75,9 +68,8 @@ impl Window {
         };
         let verdicts: Vec<bool> = batch.iter().map(|(topic, _, _)| is_valid(topic)).collect();
         let invalid = batch.iter().zip(&verdicts).filter(|(_, valid)| !**valid);
-        let invalid: Vec<String> = invalid
-            .map(|((topic, _, _), _)| topic.chars().take(200).collect())
-            .collect();
+        let invalid: Vec<String> =
+            invalid.map(|((topic, _, _), _)| topic.chars().take(200).collect()).collect();
         let valid_count = batch.len() - invalid.len();
         let MessageBatch { bytes, entries } = batch;
         let bytes = Bytes::from(bytes);
@@ -120,11 +112,7 @@ impl Window {
 
     /// The message handed over last is not taken by the client, ever.
     pub(super) fn refuse_last(&mut self) {
-        if let Some(message) = self
-            .handed
-            .checked_sub(1)
-            .and_then(|last| self.messages.get_mut(last))
-        {
+        if let Some(message) = self.handed.checked_sub(1).and_then(|last| self.messages.get_mut(last)) {
             message.state = State::Refused;
         }
     }
@@ -134,11 +122,7 @@ impl Window {
         while let Some(message) = self.messages.get_mut(self.sent) {
             self.sent += 1;
             if message.state == State::ToSend {
-                message.state = if packet_id == 0 {
-                    State::Published
-                } else {
-                    State::Sent(packet_id)
-                };
+                message.state = if packet_id == 0 { State::Published } else { State::Sent(packet_id) };
                 return;
             }
         }
@@ -146,10 +130,7 @@ impl Window {
 
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
         // Brokers acknowledge in order, so the message is nearly always the first that waits.
-        let message = self
-            .messages
-            .iter_mut()
-            .find(|message| message.state == State::Sent(packet_id));
+        let message = self.messages.iter_mut().find(|message| message.state == State::Sent(packet_id));
         if let Some(message) = message {
             message.state = State::Published;
         }
@@ -214,10 +195,7 @@ mod tests {
     }
 
     fn hand_all(window: &mut Window) -> String {
-        std::iter::from_fn(|| window.next_to_send())
-            .map(|(topic, _, _)| topic)
-            .collect::<Vec<_>>()
-            .join(" ")
+        std::iter::from_fn(|| window.next_to_send()).map(|(topic, _, _)| topic).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -16,10 +16,7 @@ impl Weigh for Load {
 fn counter() -> (Arc<AtomicUsize>, Waker) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
-    (
-        count,
-        Arc::new(move || _ = counted.fetch_add(1, Ordering::SeqCst)),
-    )
+    (count, Arc::new(move || _ = counted.fetch_add(1, Ordering::SeqCst)))
 }
 
 #[test]
@@ -40,9 +37,7 @@ fn the_bound_is_in_bytes_and_nothing_is_too_heavy_for_an_empty_queue() {
 #[test]
 fn a_drain_takes_up_to_about_its_bound_in_order() {
     let (sender, receiver) = bounded(100);
-    sender
-        .send_all(&mut (1..=10).map(Load).collect())
-        .expect("room");
+    sender.send_all(&mut (1..=10).map(Load).collect()).expect("room");
     let mut into = Vec::new();
     assert_eq!(receiver.drain(7, &mut into), 10);
     assert_eq!(into, [Load(1), Load(2), Load(3), Load(4)]);
@@ -73,18 +68,12 @@ fn the_receiver_is_woken_by_data_on_an_empty_queue_and_by_the_end() {
     sender.send(Load(1)).expect("room");
     assert_eq!(calls(), 1);
     receiver.drain(10, &mut Vec::new());
-    sender
-        .clone()
-        .send_all(&mut vec![Load(1), Load(1)])
-        .expect("room");
+    sender.clone().send_all(&mut vec![Load(1), Load(1)]).expect("room");
     assert_eq!(calls(), 2, "one sender is left");
     drop(sender);
     assert_eq!(calls(), 3);
     assert!(!receiver.is_closed(), "there is still data");
-    assert_eq!(
-        (receiver.recv(), receiver.recv(), receiver.recv()),
-        (Some(Load(1)), Some(Load(1)), None)
-    );
+    assert_eq!((receiver.recv(), receiver.recv(), receiver.recv()), (Some(Load(1)), Some(Load(1)), None));
     assert!(receiver.is_closed());
 }
 
@@ -105,25 +94,16 @@ fn the_sender_is_woken_by_room_after_a_refusal_and_by_the_end() {
     drop(receiver);
     assert_eq!(calls(), 2);
     assert_eq!(sender.try_send(Load(1)), Err(Refused::Closed(Load(1))));
-    assert_eq!(
-        (sender.send(Load(1)), sender.send_over_bound(Load(1))),
-        (Err(Closed), Err(Closed))
-    );
+    assert_eq!((sender.send(Load(1)), sender.send_over_bound(Load(1))), (Err(Closed), Err(Closed)));
 }
 
 #[test]
 fn a_timeout_and_an_end_are_told_apart() {
     let (sender, receiver) = bounded::<Load>(2);
     assert_eq!(receiver.recv_timeout(Duration::ZERO), Received::Timeout);
-    assert_eq!(
-        receiver.recv_timeout(Duration::from_millis(1)),
-        Received::Timeout
-    );
+    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Received::Timeout);
     sender.send(Load(1)).expect("room");
-    assert_eq!(
-        receiver.recv_timeout(Duration::MAX),
-        Received::Item(Load(1))
-    );
+    assert_eq!(receiver.recv_timeout(Duration::MAX), Received::Item(Load(1)));
     drop(sender);
     assert_eq!(receiver.recv_timeout(Duration::MAX), Received::Closed);
 }
@@ -136,9 +116,7 @@ fn sleepers_on_both_sides_pass_everything_on_in_order() {
         std::thread::spawn(move || {
             for part in 0..1_000 {
                 // Even weights from one sender, odd ones from the other, each growing.
-                let mut items = (0..5)
-                    .map(|index| Load(2 * (5 * part + index) + which))
-                    .collect();
+                let mut items = (0..5).map(|index| Load(2 * (5 * part + index) + which)).collect();
                 sender.send_all(&mut items).expect("a receiver");
             }
         })
@@ -150,9 +128,7 @@ fn sleepers_on_both_sides_pass_everything_on_in_order() {
         next[weight % 2] += 2;
     }
     assert_eq!(next, [10_000, 10_001]);
-    senders
-        .into_iter()
-        .for_each(|thread| thread.join().expect("no panic"));
+    senders.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
 #[test]
