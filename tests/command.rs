@@ -118,6 +118,32 @@ fn every_start_is_a_generation() {
     assert!(other.stderr.contains("belongs to the job `recorded`"), "{other:?}");
 }
 
+/// Rule 7.7: a process of another job, or started otherwise, is turned away at the door.
+#[test]
+fn processes_that_do_not_belong_together_are_refused() {
+    let folder = folder();
+    write(folder.path(), "job.yaml", &recorded(10));
+    write(folder.path(), "other.yaml", &recorded(10).replace("t: {type: double}", "t: {type: integer}"));
+    write(folder.path(), "input.jsonl", "");
+    write(folder.path(), "hosts", &format!("127.0.0.1:{}\n127.0.0.1:{}\n", free_port(), free_port()));
+    let process = |job, number, workers| {
+        let arguments =
+            ["run", job, "--hosts", "hosts", "--process", number, "--workers", workers, "--data", "data"];
+        start(&mut twinloom(folder.path(), &arguments))
+    };
+    let first = process("job.yaml", "0", "1");
+    for (job, workers, reason) in
+        [("job.yaml", "2", "another number of workers"), ("other.yaml", "1", "another job")]
+    {
+        let refused = process(job, "1", workers).wait();
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(reason), "{refused:?}");
+    }
+    // Those that were refused did no harm: the right one is still awaited.
+    process("job.yaml", "1", "1").wait().succeeded();
+    first.wait().succeeded();
+}
+
 /// Rule 8.2: the limit of twins; what is over it is a dead letter, and the run goes on.
 #[test]
 fn a_job_keeps_to_its_limit_of_twins() {

@@ -90,7 +90,7 @@ impl Running {
         let status = until(&format!("the end of process {}", self.id()), || {
             self.child.try_wait().expect("a child can be asked")
         });
-        Ended { code: status.code(), stdout: self.stdout.to_end(), stderr: self.stderr.to_end() }
+        Ended { code: status.code(), stdout: self.stdout.finish(), stderr: self.stderr.finish() }
     }
 }
 
@@ -140,7 +140,7 @@ impl Output {
         self.text.lock().expect("nothing panics while it is locked").clone()
     }
 
-    fn to_end(&mut self) -> String {
+    fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader does not panic");
         }
