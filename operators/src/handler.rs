@@ -188,7 +188,12 @@ pub fn consolidate(
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
 pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
     let terms = &definition.terms;
-    while let Some((at_us, due)) = next_tick(twin, terms).filter(|(at_us, _)| *at_us <= now_us) {
+    loop {
+        let next = next_tick(twin, terms);
+        let Some((at_us, due)) = next.filter(|(at_us, _)| *at_us <= now_us) else {
+            twin.handled.wake_us = next.map_or(NEVER_US, |(at_us, _)| at_us);
+            return;
+        };
         let measure = twin.entanglement.measure(at_us, terms);
         let transition = match due {
             Due::Silent => {
@@ -207,7 +212,6 @@ pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: 
             announce(id, twin, definition, transition, &measure, out);
         }
     }
-    twin.handled.wake_us = next_tick(twin, terms).map_or(NEVER_US, |(at_us, _)| at_us);
 }
 
 /// All sources of the twin were lost at `at_us` (rules 5.4, 5.5).

@@ -157,6 +157,8 @@ impl Entanglement {
     pub fn next_crossing(&self, at_us: i64, terms: &Terms, threshold: f64, is_above: bool) -> Option<i64> {
         let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
         let filled_us = self.first_bound_us().map(|first_us| first_us + terms.window_us);
+        // A full window of single observations changes nowhere but where one leaves.
+        let is_exact = matches!(self.window, Window::Exact(_));
         let mut from_us = at_us;
         let mut points = self.window.turning_points(at_us, terms.window_us).peekable();
         loop {
@@ -167,7 +169,8 @@ impl Entanglement {
                 (None, Some(filled_us)) => filled_us.max(from_us),
                 (None, None) => from_us,
             };
-            if last_us > from_us && crossed(last_us) {
+            let is_filling = filled_us.is_none_or(|filled_us| from_us < filled_us);
+            if last_us > from_us && (is_filling || !is_exact) && crossed(last_us) {
                 return Some(first_true(from_us, last_us, crossed));
             }
             let point_us = point?;

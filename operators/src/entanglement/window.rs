@@ -269,18 +269,16 @@ impl Exact {
             on_time: f64::from(self.on_time),
             ..Counts::default()
         };
-        // Right after an observation nothing has left that is still counted.
-        let has_left = |kept: &Kept| self.read(kept, window_us).at_us < since_us;
-        if streams <= 1 && !self.kept.first().is_some_and(has_left) {
-            return counts;
-        }
         for kept in &self.kept {
             let seen = self.read(kept, window_us);
             if seen.at_us < since_us {
                 counts.received -= 1.0;
                 counts.on_time -= f64::from(u8::from(seen.on_time));
-            } else {
+            } else if streams > 1 {
                 counts.by_stream[usize::from(seen.stream)] += 1.0;
+            } else {
+                // They are in order: nothing after this one has left.
+                break;
             }
         }
         counts
