@@ -48,6 +48,7 @@ cases! {
     one_message,
     out_of_order,
     papers_device,
+    repeated_keys,
     silent_twin,
     stale_and_equal,
     streams,
