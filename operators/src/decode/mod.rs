@@ -10,6 +10,7 @@
 
 mod json;
 mod plan;
+mod scalar;
 mod settings;
 mod topic;
 

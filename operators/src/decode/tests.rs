@@ -147,7 +147,7 @@ fn what_cannot_be_read_is_a_dead_letter() {
         (
             br#"{"timestamp":1,"data":{"iot.sensor.energy":[1]}}"#,
             expect![[
-                r#"dead: `/data/iot.sensor.energy`: a structure stands where a double should <- {"timestamp":1,"data":{"iot.sensor.energy":[1]}}"#
+                r#"dead: `/data/iot.sensor.energy`: an array is no double <- {"timestamp":1,"data":{"iot.sensor.energy":[1]}}"#
             ]],
         ),
         (
