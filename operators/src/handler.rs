@@ -188,8 +188,9 @@ pub fn consolidate(
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
 pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
     let terms = &definition.terms;
+    let mut judged_us = next_judgement(twin, terms);
     loop {
-        let next = next_tick(twin, terms);
+        let next = next_tick(twin, terms, judged_us);
         let Some((at_us, due)) = next.filter(|(at_us, _)| *at_us <= now_us) else {
             twin.handled.wake_us = next.map_or(NEVER_US, |(at_us, _)| at_us);
             return;
@@ -210,6 +211,7 @@ pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: 
         };
         if let Some(transition) = transition {
             announce(id, twin, definition, transition, &measure, out);
+            judged_us = next_judgement(twin, terms);
         }
     }
 }
@@ -228,7 +230,8 @@ pub fn source_lost(
     if let Some(transition) = twin.life_cycle.unbind(at_us, Reason::SourceLost, Some(incident)) {
         let measure = twin.entanglement.measure(at_us, &definition.terms);
         announce(id, twin, definition, transition, &measure, out);
-        twin.handled.wake_us = next_tick(twin, &definition.terms).map_or(NEVER_US, |(at_us, _)| at_us);
+        let next = next_tick(twin, &definition.terms, None);
+        twin.handled.wake_us = next.map_or(NEVER_US, |(at_us, _)| at_us);
     }
 }
 
@@ -314,12 +317,11 @@ enum Due {
     Sample,
 }
 
-/// The next tick of a twin, if nothing more is heard.
-fn next_tick(twin: &Twin, terms: &Terms) -> Option<(i64, Due)> {
+/// The next tick of a twin that is to be judged at `judged_us`, if nothing more is heard.
+fn next_tick(twin: &Twin, terms: &Terms, judged_us: Option<i64>) -> Option<(i64, Due)> {
     let silent = twin.life_cycle.unbinds_at(terms.unbind_after_us);
-    let judged = next_judgement(twin, terms);
     let sample = twin.handled.wants_sample.then(|| next_sample(twin, terms));
-    let due = [(silent, Due::Silent), (judged, Due::Judge), (sample, Due::Sample)];
+    let due = [(silent, Due::Silent), (judged_us, Due::Judge), (sample, Due::Sample)];
     due.into_iter().filter_map(|(at_us, due)| Some((at_us?, due))).min()
 }
 
@@ -368,3 +370,8 @@ fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
         _ => next_judgement(twin, terms),
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod wakes;

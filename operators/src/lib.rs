@@ -13,6 +13,8 @@ pub mod batch;
 pub mod decode;
 pub mod digital;
 pub mod entanglement;
+#[cfg(test)]
+mod fixture;
 pub mod functions;
 pub mod handler;
 pub mod id;
