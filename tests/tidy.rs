@@ -124,6 +124,22 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 #[test]
+fn words_are_found_whole() {
+    for (line, word, expected) in [
+        ("use std::time::{Duration, Instant};", "Instant", true),
+        ("let at = std::time::Instant::now();", "Instant", true),
+        ("fn is_instantaneous() {}", "Instant", false),
+        ("struct Instants;", "Instant", false),
+        ("use timely::dataflow;", "timely", true),
+        ("let untimely = 1;", "timely", false),
+        ("use operators::twin;", "operators::", true),
+        ("mod my_operators::x", "operators::", false),
+    ] {
+        assert_eq!(names(line, word), expected, "`{word}` in `{line}`");
+    }
+}
+
+#[test]
 fn imports_point_down() {
     let mut found = Vec::new();
     for (name, below) in HOUSE {
