@@ -134,7 +134,8 @@ fn a_stop_loses_nothing_that_was_accepted() {
 #[test]
 fn a_stop_during_an_outage_ends() {
     let mut broker = Broker::started();
-    let site = Site::new(&broker);
+    // At QoS 0 what was written to a connection that is just gone counts as published.
+    let site = Site::with(&broker, &[("qos: 0", "qos: 1")]);
     let mut job = site.run(&[]);
     let listener = listener(&broker);
     bind(&mut broker.client("publisher"), &listener, "device/a/t", ZERO);
@@ -143,8 +144,8 @@ fn a_stop_during_an_outage_ends() {
     job.until_logged("source lost");
     job.signal("TERM");
     let summary = job.wait().succeeded().json();
-    // The twin's way to Unbound had no one to tell: its lifecycle and its entanglement.
-    assert_eq!(summary["unpublished"], 2, "{summary}");
+    // The twin's way to Unbound had no one to tell: at least its lifecycle and its entanglement.
+    assert!(summary["unpublished"].as_u64().is_some_and(|number| number >= 2), "{summary}");
     let archive = site.archive();
     assert_eq!(archive["lifecycle"].count(&[("reason", "source_lost")]), 1);
     assert_eq!(site.unfinished(), 0);
@@ -153,7 +154,7 @@ fn a_stop_during_an_outage_ends() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut broker = Broker::started();
-    let site = Site::new(&broker);
+    let site = Site::with(&broker, &[("qos: 0", "qos: 1")]);
     let mut job = site.run(&[]);
     let listener = listener(&broker);
     bind(&mut broker.client("publisher"), &listener, "device/a/t", ZERO);
