@@ -80,20 +80,24 @@ impl Bins {
         let number = operators::id::bin(hash);
         let bin = self.bins[number].as_deref()?;
         let index = *bin.index.iter_hash(within(hash)).next()?;
-        std::hint::black_box(bin.ids.ends.get(index as usize));
         Some(Slot::new(number, index as usize))
     }
 
-    /// Reads what is needed of a twin into the cache. Many of these do not wait for each other, as
-    /// the updates themselves would.
-    pub fn warm(&self, slot: Slot) {
-        let Some(bin) = self.bins[slot.bin()].as_deref() else { return };
-        let index = slot.index();
-        let id = bin.ids.text.as_bytes().get(bin.ids.range(index).start);
-        std::hint::black_box(id.copied());
-        if let Some(twin) = bin.twin(index) {
-            std::hint::black_box((twin.handled.wake_us, twin.shadow.update(), twin.life_cycle.heard_us()));
-            std::hint::black_box(twin.entanglement.first_bound_us());
+    /// Reads what will be needed of these twins into the cache: first their records, then what the
+    /// records point to. The reads of one pass do not wait for each other, as those of one update
+    /// after the other would.
+    pub fn warm(&self, slots: impl Iterator<Item = Slot> + Clone) {
+        for slot in slots.clone() {
+            let Some(bin) = self.bins[slot.bin()].as_deref() else { continue };
+            let twin = bin.twin(slot.index());
+            let words =
+                twin.map(|twin| (twin.handled.wake_us, twin.shadow.update(), twin.life_cycle.heard_us()));
+            std::hint::black_box((words, bin.ids.ends.get(slot.index()).copied()));
+        }
+        for slot in slots {
+            let Some(bin) = self.bins[slot.bin()].as_deref() else { continue };
+            let id = bin.ids.text.as_bytes().get(bin.ids.range(slot.index()).start).copied();
+            std::hint::black_box((id, bin.twin(slot.index()).map(Twin::warm)));
         }
     }
 

@@ -111,6 +111,7 @@ struct Counts {
 #[derive(Default)]
 struct Scratch {
     slots: Vec<Option<Slot>>,
+    due: Vec<Slot>,
     touched: Touched,
     emitted: Vec<Emitted>,
 }
@@ -166,11 +167,11 @@ impl Twins {
     fn apply_chunk(&mut self, events: &EventBatch, chunk: &[usize], source: u16, stamp: Stamp<'_>) {
         let mut slots = std::mem::take(&mut self.scratch.slots);
         slots.clear();
-        // Records are scattered over memory. The first two passes only fetch, so that the misses of
-        // a chunk overlap; one event after the other would wait for each of them.
+        // Records are scattered over memory. The first passes only fetch, so that the misses of a
+        // chunk overlap; one event after the other would wait for each of them.
         let heads = events.heads();
         slots.extend(chunk.iter().map(|index| self.bins.guess(heads[*index].hash)));
-        slots.iter().flatten().for_each(|slot| self.bins.warm(*slot));
+        self.bins.warm(slots.iter().flatten().copied());
         slots.clear();
         slots.extend(chunk.iter().map(|index| self.find_or_insert(&events.event(*index), source)));
         let mut now_us = stamp.now_us();
@@ -308,18 +309,33 @@ impl Twins {
             true => wheel::day_of(now_us),
             false => wheel::last_day_over(now_us),
         };
-        for _ in 0..budget {
-            let Some(slot) = self.wheel.next_due(last_day) else { return };
-            self.catch_up(slot);
-            let Some((id, twin)) = self.bins.get_mut(slot) else { continue };
-            if twin.handled.wake_us > now_us {
-                continue;
+        let mut left = budget;
+        while left > 0 {
+            let mut slots = std::mem::take(&mut self.scratch.due);
+            slots.clear();
+            slots.extend(std::iter::from_fn(|| self.wheel.next_due(last_day)).take(left.min(CHUNK)));
+            self.bins.warm(slots.iter().copied());
+            slots.iter().for_each(|slot| self.tick_one(*slot, now_us));
+            left -= slots.len();
+            let is_last = slots.is_empty();
+            self.scratch.due = slots;
+            if is_last {
+                return;
             }
-            let definition = &self.types[usize::from(twin.twin_type)];
-            handler::tick(id, twin, definition, now_us, &mut self.digital);
-            if twin.handled.wake_us != NEVER_US {
-                self.wheel.enter(twin.handled.wake_us, slot);
-            }
+        }
+    }
+
+    fn tick_one(&mut self, slot: Slot, now_us: i64) {
+        self.catch_up(slot);
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        // Where it is not due, another entry of the calendar is.
+        if twin.handled.wake_us > now_us {
+            return;
+        }
+        let definition = &self.types[usize::from(twin.twin_type)];
+        handler::tick(id, twin, definition, now_us, &mut self.digital);
+        if twin.handled.wake_us != NEVER_US {
+            self.wheel.enter(twin.handled.wake_us, slot);
         }
     }
 

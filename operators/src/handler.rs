@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Event;
 use crate::entanglement::{Lateness, Measure, Observation, Terms};
 use crate::functions::Emitted;
-use crate::life_cycle::{Judgement, Phase, Reason, Transition};
+use crate::life_cycle::{Phase, Reason, Transition};
 use crate::shadowing::{Shadowed, TimeSource};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
@@ -160,7 +160,7 @@ pub fn consolidate(
     let Augmented { physical, changed, emitted, binds } = update;
     let at_us = physical.digital_at.0;
     let shadowed = physical.shadowed;
-    let late = observe(twin, definition, physical);
+    let hastens = observe(twin, definition, physical);
     let mut transitions = [None, None];
     if shadowed.observed && *binds {
         transitions[0] = twin.life_cycle.heard(at_us);
@@ -182,7 +182,7 @@ pub fn consolidate(
     for transition in transitions.into_iter().flatten() {
         announce(id, twin, definition, transition, &measure, out);
     }
-    schedule(twin, &definition.terms, at_us, late || transitions[1].is_some());
+    schedule(twin, &definition.terms, at_us, hastens || transitions[1].is_some());
 }
 
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
@@ -235,7 +235,8 @@ pub fn source_lost(
     }
 }
 
-/// Step 4a: the update as an observation (rules 4.1, 3.3). Whether it was late.
+/// Step 4a: the update as an observation (rules 4.1, 3.3). Whether ODTE may cross the threshold earlier
+/// for it: it was late, or the window went over to sub-windows, which leave bit by bit.
 fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> bool {
     if !physical.shadowed.observed {
         return false;
@@ -253,8 +254,9 @@ fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> b
         on_time,
         stream: head.stream as u8,
     };
+    let was_exact = twin.entanglement.is_exact();
     twin.entanglement.observe(observation, &definition.terms);
-    !on_time
+    !on_time || twin.entanglement.is_exact() != was_exact
 }
 
 /// Step 4b: what ODTE means for the life of the twin.
@@ -331,18 +333,21 @@ fn next_sample(twin: &Twin, terms: &Terms) -> i64 {
 }
 
 fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
-    let is_above = match twin.life_cycle.phase() {
-        Phase::Bound => return twin.life_cycle.settles_at(terms.settle_us),
-        Phase::Entangled => true,
-        Phase::Disentangled => false,
-        Phase::Unbound | Phase::Done | Phase::Stopped => return None,
-    };
-    let threshold = match twin.life_cycle.judgement() {
-        Judgement::Entangled => terms.threshold,
-        Judgement::Disentangled => terms.threshold + terms.hysteresis,
-    };
+    if twin.life_cycle.phase() == Phase::Bound {
+        return twin.life_cycle.settles_at(terms.settle_us);
+    }
+    let (threshold, is_above) = waits_for(twin, terms)?;
     let since_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
     twin.entanglement.next_crossing(since_us, terms, threshold, is_above)
+}
+
+/// The threshold that a judged twin may cross, and whether its ODTE is at or above it now.
+fn waits_for(twin: &Twin, terms: &Terms) -> Option<(f64, bool)> {
+    match twin.life_cycle.phase() {
+        Phase::Entangled => Some((terms.threshold, true)),
+        Phase::Disentangled => Some((terms.threshold + terms.hysteresis, false)),
+        Phase::Unbound | Phase::Bound | Phase::Done | Phase::Stopped => None,
+    }
 }
 
 /// Sets the twin's wake after an update. To search for the next crossing at every update would be
@@ -361,12 +366,11 @@ fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, may_hasten: bool) {
 
 /// No later than [`next_judgement`], and cheap.
 fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
-    match twin.life_cycle.phase() {
-        Phase::Entangled | Phase::Disentangled if twin.entanglement.is_full(at_us, terms) => {
-            twin.entanglement.next_turn(at_us, terms)
-        }
+    match waits_for(twin, terms) {
         // While the window fills, ODTE falls between two turns, but does not rise.
-        Phase::Disentangled => twin.entanglement.next_turn(at_us, terms),
+        Some((threshold, is_above)) if !is_above || twin.entanglement.is_full(at_us, terms) => {
+            twin.entanglement.next_turn(at_us, terms, threshold, is_above)
+        }
         _ => next_judgement(twin, terms),
     }
 }

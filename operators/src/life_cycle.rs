@@ -170,14 +170,6 @@ impl LifeCycle {
         Some(self.heard_us.saturating_add(after_us).saturating_add(1))
     }
 
-    /// What it was last judged, or would be from below.
-    pub fn judgement(&self) -> Judgement {
-        match self.phase {
-            Phase::Entangled => Judgement::Entangled,
-            _ => Judgement::Disentangled,
-        }
-    }
-
     /// ODTE was measured: a bound twin that has settled is judged (rules 5.2, 5.3).
     pub fn measured(
         &mut self,

@@ -143,6 +143,10 @@ impl Shadow {
         }
     }
 
+    pub(crate) fn warm(&self) -> u64 {
+        self.slots.first().map_or(0, |slot| slot.bits)
+    }
+
     /// Number of the last update.
     pub fn update(&self) -> u64 {
         self.update

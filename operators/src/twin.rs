@@ -64,4 +64,10 @@ impl Twin {
             handled: Handled::default(),
         }
     }
+
+    /// Reads a word of each part that an update will touch outside of the record, and answers
+    /// something made of them. For a caller that wants them in the cache before it needs them.
+    pub fn warm(&self) -> u64 {
+        self.shadow.warm() ^ self.augmentation.warm() ^ self.entanglement.warm()
+    }
 }

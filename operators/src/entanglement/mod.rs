@@ -56,6 +56,10 @@ impl Default for Entanglement {
 }
 
 impl Entanglement {
+    pub(crate) fn warm(&self) -> u64 {
+        self.window.warm()
+    }
+
     /// Notes that the twin was bound; only the first time counts (rule 4.3).
     pub fn bind(&mut self, at_us: i64) {
         if self.first_bound_us == NEVER_BOUND {
@@ -64,7 +68,7 @@ impl Entanglement {
     }
 
     /// When the twin was first bound, if it was.
-    pub fn first_bound_us(&self) -> Option<i64> {
+    fn first_bound_us(&self) -> Option<i64> {
         (self.first_bound_us != NEVER_BOUND).then_some(self.first_bound_us)
     }
 
@@ -143,9 +147,23 @@ impl Entanglement {
         self.first_bound_us().is_some_and(|first_us| at_us - first_us >= terms.window_us)
     }
 
-    /// The next instant at which something leaves the window.
-    pub fn next_turn(&self, at_us: i64, terms: &Terms) -> Option<i64> {
-        self.window.turning_points(at_us, terms.window_us).next()
+    /// An instant after `at_us` up to which ODTE, if nothing more is heard, stays on its side of
+    /// `threshold`: mostly the next at which something leaves the window, which costs no search. Not
+    /// for an entangled twin whose window fills, as what is expected of it grows all the time.
+    pub fn next_turn(&self, at_us: i64, terms: &Terms, threshold: f64, is_above: bool) -> Option<i64> {
+        let turn_us = self.window.turning_points(at_us, terms.window_us).next()?;
+        // Sub-windows leave evenly, so ODTE may cross on the way.
+        let crosses_before = matches!(self.window, Window::Coarse(_))
+            && (self.measure(turn_us - 1, terms).odte >= threshold) != is_above;
+        match crosses_before {
+            true => self.next_crossing(at_us, terms, threshold, is_above),
+            false => Some(turn_us),
+        }
+    }
+
+    /// Whether the window holds its observations one by one.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.window, Window::Exact(_))
     }
 
     /// The first instant after `at_us` at which ODTE, if nothing more is heard, is on the other
@@ -158,7 +176,7 @@ impl Entanglement {
         let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
         let filled_us = self.first_bound_us().map(|first_us| first_us + terms.window_us);
         // A full window of single observations changes nowhere but where one leaves.
-        let is_exact = matches!(self.window, Window::Exact(_));
+        let is_exact = self.is_exact();
         let mut from_us = at_us;
         let mut points = self.window.turning_points(at_us, terms.window_us).peekable();
         loop {

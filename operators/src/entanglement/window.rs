@@ -132,6 +132,20 @@ impl Default for Window {
 }
 
 impl Window {
+    /// Reads the oldest and the newest of what it holds.
+    pub fn warm(&self) -> u64 {
+        match self {
+            Window::Exact(exact) => {
+                let ends = [exact.kept.first(), exact.kept.last()];
+                ends.into_iter().flatten().map(|kept| u64::from(kept.ticks)).sum()
+            }
+            Window::Coarse(coarse) => {
+                let ends = [Coarse::slot(coarse.newest), Coarse::slot(coarse.newest + 1)];
+                ends.into_iter().map(|slot| u64::from(coarse.ring[slot].received)).sum()
+            }
+        }
+    }
+
     /// Adds an observation; what has left the window that ends with it is dropped.
     pub fn observe(&mut self, observation: Observation, window_us: i64, streams: usize) {
         self.advance(observation.at_us, window_us);

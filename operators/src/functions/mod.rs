@@ -218,6 +218,10 @@ impl Augmentation {
         Self { memories: Some(Box::new(memories.collect())) }
     }
 
+    pub(crate) fn warm(&self) -> u64 {
+        self.memories.as_ref().map_or(0, |memories| memories.len() as u64)
+    }
+
     fn memory(&mut self, index: Option<usize>) -> Option<&mut Memory> {
         self.memories.as_mut()?.get_mut(index?)
     }

@@ -13,63 +13,80 @@ use super::*;
 use crate::batch::ClaimedTime;
 use crate::fixture::{Update, apply, twin_type};
 
-/// Gap to the update before, lateness, stream, and whether it is live and may bind.
-type Step = (i64, i64, u16, bool, bool);
+/// See [`any_step`].
+type Step = (f64, i64, u16, bool, bool);
 
 #[derive(Clone, Debug)]
 struct Case {
     definition: TwinType,
     updates: Vec<Update>,
+    gap_us: i64,
     /// The source is lost before the update with this number.
     lost_before: usize,
     end_us: i64,
 }
 
-fn any_type() -> impl Strategy<Value = TwinType> {
-    let rate = prop_oneof![Just("none".to_owned()), (1u32..200).prop_map(|rate| format!("{rate}/s"))];
-    let streams = prop::collection::vec(rate, 1..4);
-    let window_ms = prop_oneof![200u32..2_000, 2_000u32..20_000];
-    (window_ms, streams, any::<bool>(), 10u32..=80, 0u32..=20, 0u32..3, 100u32..3_000).prop_map(
-        |(window_ms, rates, full, threshold, hysteresis, settle, sample_ms)| {
-            let streams: Vec<String> = (0..).zip(&rates).map(|(n, rate)| format!("\"s{n}\":\"{rate}\"")).collect();
+/// A type whose updates come about every `gap_us`: what it expects is near what comes, so that ODTE
+/// crosses its threshold often, and its window holds a few updates or hundreds.
+fn any_type(gap_us: i64) -> impl Strategy<Value = TwinType> {
+    let share = prop_oneof![1 => Just(0.0), 8 => 0.3f64..1.3];
+    let updates = prop_oneof![5i64..60, 50i64..90, 60i64..400];
+    let settings = (any::<bool>(), 30u32..=90, prop_oneof![Just(0u32), 1u32..=10], 0u32..3, 1i64..500);
+    (updates, prop::collection::vec(share, 1..4), settings).prop_map(
+        move |(updates, shares, (full, threshold, hysteresis, settle, sample))| {
+            let rate = |share: &f64| match *share {
+                0.0 => "none".to_owned(),
+                share => format!("{}/s", share * 1e6 / gap_us as f64 / shares.len() as f64),
+            };
+            let streams = (0..).zip(&shares).map(|(n, share)| format!("\"s{n}\": \"{}\"", rate(share)));
+            let streams: Vec<String> = streams.collect();
             let warm_up = if full { "full" } else { "bound" };
             let settle = match settle {
-                0 => "\"settle\":\"0s\",",
-                1 => "\"settle\":\"300ms\",",
-                _ => "",
+                0 => "\"settle\": \"0s\",".to_owned(),
+                1 => format!("\"settle\": \"{}us\",", 7 * gap_us),
+                _ => String::new(),
             };
             twin_type(
                 "any",
                 &format!(
-                    r#"{{"properties": {{"t": {{"type": "double"}}}},
-                    "entanglement": {{"window": "{window_ms}ms", "desired_timeliness": "100ms", {settle}
-                        "threshold": {}, "hysteresis": {}, "sample": "{sample_ms}ms", "warm_up": "{warm_up}"}},
-                    "streams": {{{}}}}}"#,
+                    r#"{{
+                        "properties": {{"t": {{"type": "double"}}}},
+                        "entanglement": {{
+                            "window": "{}us", "desired_timeliness": "100ms", "sample": "{}us", {settle}
+                            "threshold": {}, "hysteresis": {}, "warm_up": "{warm_up}"
+                        }},
+                        "streams": {{{}}}
+                    }}"#,
+                    gap_us * updates,
+                    1_000.max(gap_us * sample),
                     f64::from(threshold) / 100.0,
                     f64::from(hysteresis) / 100.0,
-                    streams.join(",")
+                    streams.join(", ")
                 ),
             )
         },
     )
 }
 
-/// Mostly dense, with a pause now and then; mostly on time, live and binding.
+/// Gap to the update before in gaps, lateness, stream, and whether it is live and may bind. Mostly
+/// even, with a pause now and then; mostly on time, live and binding.
 fn any_step() -> impl Strategy<Value = Step> {
-    let gap_us = prop_oneof![8 => 0i64..20_000, 3 => 20_000i64..400_000, 1 => 400_000i64..30_000_000];
-    let late_us = prop_oneof![3 => Just(0i64), 1 => Just(150_000i64)];
-    (gap_us, late_us, 0u16..3, prop::bool::weighted(0.97), prop::bool::weighted(0.97))
+    let gaps = prop_oneof![40 => 0.0f64..2.0, 3 => 2.0f64..30.0, 1 => 30.0f64..500.0];
+    let late_us = prop_oneof![7 => Just(0i64), 1 => Just(150_000i64)];
+    (gaps, late_us, 0u16..3, prop::bool::weighted(0.97), prop::bool::weighted(0.97))
 }
 
 fn any_case() -> impl Strategy<Value = Case> {
-    let steps = prop::collection::vec(any_step(), 1..250);
-    (any_type(), steps, 0usize..500).prop_map(|(definition, steps, lost_before)| {
+    let gap_us = 500i64..20_000;
+    let types = gap_us.prop_flat_map(|gap_us| (Just(gap_us), any_type(gap_us)));
+    let steps = prop::collection::vec(any_step(), 1..400);
+    (types, steps, 0usize..1_000).prop_map(|((gap_us, definition), steps, lost_before)| {
         let mut at_us = 1_700_000_000_000_000;
         let streams = definition.streams.len() as u16;
         let updates: Vec<Update> = steps
             .iter()
-            .map(|(gap_us, late_us, stream, live, binds)| {
-                at_us += gap_us;
+            .map(|(gaps, late_us, stream, live, binds)| {
+                at_us += (gaps * gap_us as f64) as i64;
                 Update {
                     physical_us: at_us - late_us,
                     claimed: ClaimedTime::Device,
@@ -80,7 +97,7 @@ fn any_case() -> impl Strategy<Value = Case> {
                 }
             })
             .collect();
-        Case { definition, updates, lost_before, end_us: at_us + 40_000_000 }
+        Case { definition, updates, gap_us, lost_before, end_us: at_us + 1_000 * gap_us }
     })
 }
 
@@ -152,8 +169,9 @@ proptest! {
     #[test]
     fn the_digital_events_are_the_same_however_often_a_worker_looks(
         case in any_case(),
-        step_us in 1_000i64..50_000,
+        step_gaps in 0.1f64..20.0,
     ) {
+        let step_us = (step_gaps * case.gap_us as f64) as i64;
         let expected = run(&case, Look::Always).map_err(TestCaseError::fail)?;
         for look in [Look::Late, Look::Wake, Look::Every(step_us)] {
             let found = run(&case, look).map_err(TestCaseError::fail)?;
