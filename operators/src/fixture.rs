@@ -1,36 +1,37 @@
 //! What the tests of several steps share: a type from a few words of JSON, and a twin of it that is
 //! led through steps 2 to 4 as a worker does.
 
+use indexmap::IndexMap;
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::batch::{ClaimedTime, Event, EventBatch, HeadParts};
 use crate::entanglement::{EntanglementSettings, ExpectedRate, Terms};
-use crate::functions::Functions;
+use crate::functions::{FunctionSettings, Functions};
 use crate::handler::{self, Augmented, DigitalEvents, Physical};
-use crate::model::{Kind, Model, ModelSettings, Value, compile};
+use crate::model::{EventSettings, Kind, Model, ModelSettings, PropertySettings, Value, compile};
 use crate::shadowing::{TimeSource, Touched};
 use crate::time::{ArrivalTime, DeviceTime, DigitalTime};
 use crate::twin::{StreamOf, Twin, TwinType};
 
-/// A type with these parts of a job file, as JSON: `properties`, `events`, `functions`,
-/// `entanglement`, and `streams` with the rate of each.
+/// Parts of a job file that make a type.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Parts {
+    properties: IndexMap<String, PropertySettings>,
+    events: IndexMap<String, EventSettings>,
+    functions: IndexMap<String, FunctionSettings>,
+    entanglement: EntanglementSettings,
+    /// The rate of each.
+    streams: IndexMap<String, ExpectedRate>,
+}
+
+/// A type with these [`Parts`], as JSON.
 pub(crate) fn twin_type(name: &str, parts: &str) -> TwinType {
-    let parts: Json = serde_json::from_str(parts).expect("the case is well formed");
-    let part = |key: &str| match &parts[key] {
-        Json::Null => serde_json::json!({}),
-        part => part.clone(),
-    };
-    let model = compile(&ModelSettings {
-        properties: serde_json::from_value(part("properties")).expect("properties are well formed"),
-        events: serde_json::from_value(part("events")).expect("events are well formed"),
-        ..ModelSettings::default()
-    })
-    .expect("the model is good");
-    let functions = serde_json::from_value(part("functions")).expect("functions are well formed");
-    let settings: EntanglementSettings =
-        serde_json::from_value(part("entanglement")).expect("entanglement is well formed");
-    let streams: indexmap::IndexMap<String, ExpectedRate> =
-        serde_json::from_value(part("streams")).expect("streams are well formed");
+    let parts: Parts = serde_json::from_str(parts).expect("the case is well formed");
+    let Parts { properties, events, functions, entanglement: settings, streams } = parts;
+    let model = compile(&ModelSettings { properties, events, ..ModelSettings::default() });
+    let model = model.expect("the model is good");
     let rates: Vec<ExpectedRate> = streams.values().copied().collect();
     TwinType {
         name: name.to_owned(),

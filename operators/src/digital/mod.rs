@@ -49,3 +49,6 @@ impl DigitalKind {
         self != DigitalKind::Event
     }
 }
+
+#[cfg(test)]
+mod tests;
