@@ -15,7 +15,7 @@ use operators::twin::Twin;
 
 /// Where a twin stands on its worker: its bin (10 bits) and its place in the bin (22 bits), in four
 /// bytes, as timers keep several of them a twin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 
 /// The bins of one worker.

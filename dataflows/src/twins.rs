@@ -5,7 +5,7 @@
 //! This is the operator without the dataflow around it (that is `graph.rs`): it owns the twins of
 //! one worker, and is told of events, of time, and of news from other workers.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use operators::batch::{Event, EventBatch};
@@ -94,6 +94,8 @@ enum Purpose {
         types: Vec<u16>,
         at_us: i64,
         incident: u64,
+        /// Twins that were unbound before the walk came to them, as something came for them.
+        early: HashSet<Slot>,
     },
     Survey(Box<Answer>),
 }
@@ -359,7 +361,7 @@ impl Twins {
             .map(|(number, _)| number)
             .collect();
         if !types.is_empty() {
-            let purpose = Purpose::Lost { types, at_us, incident };
+            let purpose = Purpose::Lost { types, at_us, incident, early: HashSet::new() };
             self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
         }
     }
@@ -386,8 +388,10 @@ impl Twins {
                 return self.finish(sweep, now_us);
             };
             match &mut sweep.purpose {
-                Purpose::Lost { types, at_us, incident } => {
-                    self.lose(slot, types, *at_us, *incident);
+                Purpose::Lost { types, at_us, incident, early } => {
+                    if !early.remove(&slot) {
+                        self.lose(slot, types, *at_us, *incident);
+                    }
                 }
                 Purpose::Survey(answer) => self.ask(slot, now_us, answer),
             }
@@ -409,20 +413,25 @@ impl Twins {
     }
 
     /// A walk over lost twins may not have come to this one yet; what it would do comes before
-    /// anything later.
+    /// anything later, once.
     fn catch_up(&mut self, slot: Slot) {
         for index in 0..self.sweeps.len() {
-            if let Purpose::Lost { types, at_us, incident } = &self.sweeps[index].purpose {
+            let sweep = &mut self.sweeps[index];
+            if let Purpose::Lost { types, at_us, incident, early } = &mut sweep.purpose
+                && slot >= sweep.next
+                && early.insert(slot)
+            {
                 let (types, at_us, incident) = (types.clone(), *at_us, *incident);
                 self.lose(slot, &types, at_us, incident);
             }
         }
     }
 
+    /// Unbinds a twin of a lost source. It may have been heard after the loss: by a backlog that was
+    /// worked off before the news came.
     fn lose(&mut self, slot: Slot, types: &[u16], at_us: i64, incident: u64) {
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
-        // One that was heard since is bound by what came after the loss.
-        if !types.contains(&twin.twin_type) || twin.life_cycle.heard_us() > at_us {
+        if !types.contains(&twin.twin_type) {
             return;
         }
         let wake_before_us = twin.handled.wake_us;
@@ -482,3 +491,6 @@ impl Twins {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
