@@ -10,8 +10,8 @@ use connectors::clock::Clock;
 use operators::batch::EventBatch;
 use timely::scheduling::Activator;
 
+use crate::board::{Board, Heartbeat};
 use crate::control::Control;
-use crate::graph::{Board, HEARTBEAT};
 use crate::plan::TimeMode;
 use crate::router::Parcel;
 use crate::survey::Answer;
@@ -35,7 +35,7 @@ pub struct Chain {
     /// Recorded events whose time is not closed yet: their engine time, source, and themselves.
     stash: Vec<(u64, u16, EventBatch)>,
     rows_at: Instant,
-    heartbeat_at: Option<Instant>,
+    heartbeat: Heartbeat,
 }
 
 impl Chain {
@@ -47,7 +47,16 @@ impl Chain {
         start: Instant,
         board: Rc<RefCell<Board>>,
     ) -> Self {
-        Self { twins, time, clock, start, board, stash: Vec::new(), rows_at: start, heartbeat_at: None }
+        Self {
+            twins,
+            time,
+            clock,
+            start,
+            board,
+            stash: Vec::new(),
+            rows_at: start,
+            heartbeat: Heartbeat::default(),
+        }
     }
 
     /// News from other workers.
@@ -166,11 +175,7 @@ impl Chain {
         if self.time == TimeMode::Live && can_go_on && self.twins.is_busy(self.clock.wall_us()) {
             activator.activate();
         }
-        let now = Instant::now();
-        if self.heartbeat_at.is_none_or(|at| at <= now) {
-            self.heartbeat_at = Some(now + HEARTBEAT);
-            activator.activate_after(HEARTBEAT);
-        }
+        self.heartbeat.again(activator);
     }
 }
 

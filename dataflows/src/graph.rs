@@ -31,8 +31,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, Operator, Probe};
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::progress::Antichain;
-use timely::scheduling::{Activator, SyncActivator};
+use timely::scheduling::SyncActivator;
 
+use crate::board::{Board, Heartbeat};
 use crate::chain::Chain;
 use crate::control::{Addressed, Command, Control};
 use crate::digital::Delivery;
@@ -45,9 +46,6 @@ use crate::survey::Answer;
 use crate::twins::Twins;
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
-
-/// How often a worker that has nothing to do looks at the time.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// How soon a connector that was full is offered a batch again.
 const RETRY: Duration = Duration::from_millis(5);
@@ -82,21 +80,6 @@ pub struct Parts {
     pub start: Instant,
     /// The process's counters.
     pub metrics: Arc<Metrics>,
-}
-
-/// What the operators of one worker tell each other.
-#[derive(Default)]
-pub(crate) struct Board {
-    /// The run is to end.
-    pub(crate) stop: bool,
-    /// Workers whose lanes have ended.
-    pub(crate) drained: usize,
-    /// Newest arrival of recorded input, microseconds since 1970.
-    pub(crate) newest_us: Option<i64>,
-    /// Bytes that wait to go out.
-    pub(crate) waiting_bytes: usize,
-    /// Activates the physical event handler, for what it reads here.
-    pub(crate) handler: Option<Activator>,
 }
 
 /// Builds the graph; the probe passes what has left the worker's operators. `wake` is given what
@@ -463,20 +446,4 @@ fn collect_answers<'scope>(
             }
         });
     });
-}
-
-/// Looks at the time now and then, however often an operator is activated in between.
-#[derive(Default)]
-struct Heartbeat {
-    next: Option<Instant>,
-}
-
-impl Heartbeat {
-    fn again(&mut self, activator: &Activator) {
-        let now = Instant::now();
-        if self.next.is_none_or(|next| next <= now) {
-            self.next = Some(now + HEARTBEAT);
-            activator.activate_after(HEARTBEAT);
-        }
-    }
 }

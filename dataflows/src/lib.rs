@@ -6,6 +6,7 @@
 //! to offer to.
 
 pub mod bins;
+mod board;
 mod chain;
 pub mod cluster;
 pub mod control;

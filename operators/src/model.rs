@@ -10,6 +10,8 @@ use crate::problem::{Problem, suggestion};
 
 /// Most properties of a type (rule 8.2).
 pub const PROPERTIES_MAX: usize = 1_024;
+/// Most streams of a type (rule 8.2).
+pub const STREAMS_MAX: usize = 16;
 /// Most elements of an array (rule 8.2), unless a property sets `length_max` lower.
 pub const ARRAY_ELEMENTS_MAX: usize = 4_096;
 

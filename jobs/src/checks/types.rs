@@ -1,8 +1,9 @@
 //! Types of twins: model, streams, functions and terms, checked by the components themselves.
 
-use operators::decode::{Route, STREAMS_MAX, StreamPlan, StreamSettings};
+use operators::decode::{Route, StreamPlan, StreamSettings};
 use operators::entanglement::Terms;
 use operators::functions::Functions;
+use operators::model::STREAMS_MAX;
 use operators::model::{self, Model};
 use operators::problem::Problem;
 use operators::shadowing::ClockLimits;

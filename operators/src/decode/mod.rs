@@ -24,8 +24,6 @@ use crate::batch::EventBatch;
 use crate::time::ArrivalTime;
 use plan::Captured;
 
-/// Most streams of a type (rule 8.2).
-pub const STREAMS_MAX: usize = 16;
 /// Deepest nesting of a payload (rule 8.2).
 pub const NESTING_MAX: usize = 32;
 /// How much of a payload a dead letter keeps.

@@ -285,7 +285,9 @@ fn events_ids_and_backfill_are_taken_from_the_payload() {
         kinds(extra),
         "t/p",
         br#"{"id": 42, "count": 1, "old": true}"#,
-        expect![[r#"42 stream 0 at 5000000 Arrival not live: [(2, Integer(1))] [(0, "{\"id\":42,\"count\":1,\"old\":true}")]"#]],
+        expect![[
+            r#"42 stream 0 at 5000000 Arrival not live: [(2, Integer(1))] [(0, "{\"id\":42,\"count\":1,\"old\":true}")]"#
+        ]],
     );
     check(kinds(extra), "t/p", br#"{"count": 1}"#, expect![[r#"dead: the twin id is empty <- {"count":1}"#]]);
 }

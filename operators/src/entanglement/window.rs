@@ -38,7 +38,7 @@ pub struct Counts {
     /// Those within T_d.
     pub on_time: f64,
     /// Observations by stream, as far as more than one stream is rated.
-    pub by_stream: [f64; crate::decode::STREAMS_MAX],
+    pub by_stream: [f64; crate::model::STREAMS_MAX],
 }
 
 /// The lateness of a window's observations, in its two parts.
