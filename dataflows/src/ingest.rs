@@ -16,6 +16,7 @@ use connectors::queue::Receiver;
 use operators::batch::EventBatch;
 use operators::decode::{DeadLetter, Decoder, Message};
 use operators::time::ArrivalTime;
+use tracing::warn;
 
 use crate::control::Control;
 use crate::plan::TimeMode;
@@ -27,6 +28,7 @@ const DRAIN_BYTES_MAX: usize = 128 * 1024;
 pub struct Lane {
     /// Number of the source.
     pub source: u16,
+    name: String,
     receiver: Receiver<Intake>,
     decoder: Decoder,
     admission: Admission,
@@ -51,9 +53,10 @@ pub struct Yield {
 }
 
 impl Lane {
-    /// A lane of the source with this number.
+    /// A lane of the source with this number and name.
     pub fn new(
         source: u16,
+        name: &str,
         receiver: Receiver<Intake>,
         decoder: Decoder,
         in_flight_bytes_max: usize,
@@ -62,6 +65,7 @@ impl Lane {
     ) -> Self {
         Self {
             source,
+            name: name.to_owned(),
             receiver,
             decoder,
             admission: Admission::new(in_flight_bytes_max),
@@ -150,7 +154,7 @@ impl Lane {
             }
             // The incident is numbered by whoever tells the others.
             Intake::Lost { at_us, reason } => {
-                tracing::warn!(source, %reason, "source lost");
+                warn!(source = %self.name, %reason, "source lost");
                 buffer.control.push(Control::SourceLost { source, at_us, incident: 0 });
             }
             Intake::Restored { at_us } => {

@@ -321,6 +321,7 @@ impl Shares {
                 let Some((part, _)) = part else { continue };
                 part.lanes.push(Lane::new(
                     number as u16,
+                    &name,
                     lane,
                     decoder.clone(),
                     self.limits.in_flight_bytes_max,
