@@ -113,12 +113,12 @@ impl<T: Weigh> Sender<T> {
             let woken = self.push_what_fits(&mut state, items)?;
             if items.is_empty() {
                 drop(state);
-                wake(woken);
+                self.wake(woken);
                 return Ok(());
             }
-            if let Some(waker) = woken {
+            if woken.is_some() {
                 drop(state);
-                waker();
+                self.wake(woken);
                 state = self.shared.lock();
                 continue;
             }
@@ -138,9 +138,9 @@ impl<T: Weigh> Sender<T> {
             state.refused = true;
             return Err(Refused::Full(item));
         }
-        let woken = self.push(&mut state, item);
+        let woken = push(&mut state, item);
         drop(state);
-        wake(woken);
+        self.wake(woken);
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl<T: Weigh> Sender<T> {
         let woken = self.push_what_fits(&mut state, items)?;
         state.refused |= !items.is_empty();
         drop(state);
-        wake(woken);
+        self.wake(woken);
         Ok(())
     }
 
@@ -165,9 +165,9 @@ impl<T: Weigh> Sender<T> {
         if state.receiver_gone {
             return Err(Closed);
         }
-        let woken = self.push(&mut state, item);
+        let woken = push(&mut state, item);
         drop(state);
-        wake(woken);
+        self.wake(woken);
         Ok(())
     }
 
@@ -182,7 +182,7 @@ impl<T: Weigh> Sender<T> {
         self.shared.lock().bytes
     }
 
-    fn push_what_fits(&self, state: &mut State<T>, items: &mut Vec<T>) -> Result<Option<Waker>, Closed> {
+    fn push_what_fits(&self, state: &mut State<T>, items: &mut Vec<T>) -> Result<Woken, Closed> {
         if state.receiver_gone {
             return Err(Closed);
         }
@@ -198,23 +198,44 @@ impl<T: Weigh> Sender<T> {
                 fits
             })
             .count();
-        let mut woken = None;
+        let mut woken = Woken::default();
         for item in items.drain(..fitting) {
-            woken = self.push(state, item).or(woken);
+            let Woken { is_asleep, waker } = push(state, item);
+            woken.is_asleep |= is_asleep;
+            woken.waker = waker.or(woken.waker);
         }
         Ok(woken)
     }
 
-    /// Gives the receiver's waker where it has to be called, once the lock is released.
-    fn push(&self, state: &mut State<T>, item: T) -> Option<Waker> {
-        let was_empty = state.items.is_empty();
-        state.bytes += item.weight();
-        state.items.push_back(item);
-        if state.receiver_asleep {
+    /// Not under the lock: who wakes needs it at once, and would have to sleep for it again.
+    fn wake(&self, woken: Woken) {
+        if woken.is_asleep {
             self.shared.data.notify_one();
         }
-        if was_empty { state.receiver_waker.clone() } else { None }
+        wake(woken.waker);
     }
+}
+
+/// What of the receiver is to be woken once the lock is released.
+#[derive(Default)]
+struct Woken {
+    is_asleep: bool,
+    waker: Option<Waker>,
+}
+
+impl Woken {
+    fn is_some(&self) -> bool {
+        self.is_asleep || self.waker.is_some()
+    }
+}
+
+fn push<T: Weigh>(state: &mut State<T>, item: T) -> Woken {
+    let was_empty = state.items.is_empty();
+    state.bytes += item.weight();
+    state.items.push_back(item);
+    // Taken, so that a receiver that was called once is not called for each item until it runs.
+    let is_asleep = std::mem::take(&mut state.receiver_asleep);
+    Woken { is_asleep, waker: if was_empty { state.receiver_waker.clone() } else { None } }
 }
 
 impl<T: Weigh> Clone for Sender<T> {
