@@ -229,6 +229,13 @@ fn write_number(number: f64, out: &mut Vec<u8>) {
     }
 }
 
+/// A number as listeners get it.
+pub(super) fn number_text(number: f64) -> String {
+    let mut text = Vec::new();
+    write_number(number, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 fn key_integer(out: &mut Vec<u8>, key: &[u8], number: u64) {
     out.extend_from_slice(key);
     write_integer(number, out);

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 
 use super::columns::Column;
+use super::envelope::number_text;
 use crate::decode::DeadLetter;
 use crate::handler::{Entangled, Happened, HappenedValue, Lived, Of, Physical, State};
 use crate::model::Kind;
@@ -425,7 +426,7 @@ impl Rows {
         match happened.value {
             HappenedValue::Json(json) => c[7].put_text(row, json),
             HappenedValue::Number(number) => {
-                c[7].put_text(row, &serde_json::Value::from(number).to_string());
+                c[7].put_text(row, &number_text(number));
             }
         }
     }

@@ -248,7 +248,7 @@ fn rule_10_events() {
         revision Int64: 2 | 2 | 2 | 2
         name Utf8: alarm | hot | hot | alarm
         index Int32: 0 | 0 | 1 | 0
-        value Utf8: {"n":1} | 2 | 81.0 | "only"
+        value Utf8: {"n":1} | 2 | 81 | "only"
     "#]],
     );
 }
