@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A twin has one T_d, so each has an engine of its own and all see the same messages. Devices write
-//! whole milliseconds, cut off, so an update looks up to 1 ms older than it is: 1 and 2.5 ms are
-//! shown and not judged.
+//! whole milliseconds, cut off, so an update looks up to 1 ms older than it is, by about the same in
+//! all of a run, as its period is whole milliseconds too: 1 and 2.5 ms are shown and not judged.
 
 #[path = "common/broker.rs"]
 mod broker;
