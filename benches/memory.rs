@@ -4,6 +4,7 @@
 //! The clock is virtual: it runs through two windows as fast as the engine follows, so that every
 //! window is full and has slid.
 
+#[allow(dead_code, reason = "each bench uses a part of it")]
 mod common;
 
 use std::sync::{Arc, OnceLock};

@@ -1,6 +1,6 @@
 //! What the benches share: the paper's job as a plan, its messages from memory, and honest clocks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use connectors::clock::{Clock, SystemClock};
@@ -30,8 +30,9 @@ pub struct Job {
 impl Default for Job {
     fn default() -> Self {
         Self {
-            entanglement: r#"{"window": "60s", "desired_timeliness": "60s"}"#.into(),
-            rate: "1/s".into(),
+            // A fleet that is entangled from its first message on, so that what is measured is updates.
+            entanglement: r#"{"window": "60s", "desired_timeliness": "60s", "settle": "0s"}"#.into(),
+            rate: "0.1/s".into(),
             augmentation:
                 r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}},
                               "smooth": {"ewma": {"of": "energy", "half_life": "30s"}}}"#
@@ -143,11 +144,6 @@ impl Messages {
         Self { topics: topics.into(), topic_ends, payloads: bytes.into(), payload_ends }
     }
 
-    /// How many twins.
-    pub fn twins(&self) -> usize {
-        self.topic_ends.len()
-    }
-
     /// The message with this number, of a twin in a scattered order.
     pub fn message(&self, number: u64, arrived_at_us: i64) -> RawMessage {
         // A step that shares no factor with the number of twins visits each as often.
@@ -173,19 +169,51 @@ fn cut(bytes: &Bytes, ends: &[u32], index: usize) -> Bytes {
 /// Messages that a source takes from its socket at once.
 pub const BATCH: u64 = 64;
 
-/// A source that yields `count` messages as fast as they are taken.
+/// Holds back a flood until it is opened.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Lets the flood go on.
+    pub fn open(&self) {
+        *self.0.0.lock().expect("nothing panics under this lock") = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut is_open = self.0.0.lock().expect("nothing panics under this lock");
+        while !*is_open {
+            is_open = self.0.1.wait(is_open).expect("nothing panics under this lock");
+        }
+    }
+}
+
+/// A source that yields messages as fast as they are taken: `warm` of them before the gate, and
+/// `count` behind it.
 pub fn flood(
     messages: Arc<Messages>,
+    warm: u64,
     count: u64,
+    gate: Gate,
 ) -> impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static {
     move |port| {
         let clock = port.clock;
-        let batches = (0..count.div_ceil(BATCH)).map(move |batch| {
-            let now_us = clock.wall_us();
-            let numbers = batch * BATCH..count.min((batch + 1) * BATCH);
-            numbers.map(|number| messages.message(number, now_us)).collect()
+        let batches = |from: u64, to: u64| {
+            let starts = (from..to).step_by(BATCH as usize);
+            starts.map(move |start| start..to.min(start + BATCH))
+        };
+        let ranges = batches(0, warm).map(Some).chain([None]).chain(batches(warm, warm + count).map(Some));
+        let stream = ranges.map(move |numbers| match numbers {
+            None => {
+                gate.pass();
+                Vec::new()
+            }
+            Some(numbers) => {
+                let now_us = clock.wall_us();
+                numbers.map(|number| messages.message(number, now_us)).collect()
+            }
         });
-        memory::source("memory", port.lanes, port.lane_of, batches)
+        memory::source("memory", port.lanes, port.lane_of, stream)
     }
 }
 
