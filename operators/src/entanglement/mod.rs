@@ -85,7 +85,7 @@ impl Entanglement {
 
     /// ODTE at an instant that is not before the last observation.
     pub fn measure(&self, at_us: i64, terms: &Terms) -> Measure {
-        let counts = self.window.counts(at_us, terms.window_us, terms.rates.len());
+        let counts = self.window.counts(at_us, terms.window_us);
         let timeliness = match counts.received {
             received if received > 0.0 => counts.on_time / received,
             _ if terms.rates.iter().all(Option::is_none) && self.last_on_time => 1.0,
@@ -125,15 +125,15 @@ impl Entanglement {
             true => terms.window_us,
             false => self.up_us(at_us, terms),
         };
-        let one_stream = terms.rates.len() == 1;
+        let by_stream = match terms.rates.len() {
+            1 => None,
+            _ => Some(self.window.counts_by_stream(at_us, terms.window_us)),
+        };
         let mut least: Option<(f64, f64)> = None;
         for (stream, per_us) in terms.rates.iter().enumerate() {
             let Some(per_us) = per_us else { continue };
             let expected = (per_us * up_us as f64).max(1.0);
-            let received = match one_stream {
-                true => counts.received,
-                false => counts.by_stream[stream],
-            };
+            let received = by_stream.as_ref().map_or(counts.received, |by_stream| by_stream[stream]);
             let ratio = received / expected;
             if least.is_none_or(|(least, _)| ratio < least) {
                 least = Some((ratio, expected));

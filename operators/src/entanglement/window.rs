@@ -29,6 +29,9 @@ pub struct Observation {
     pub stream: u8,
 }
 
+/// Observations of a window by stream; they may have a fraction as [`Counts`] may.
+pub type ByStreamCounts = [f64; crate::model::STREAMS_MAX];
+
 /// What a window holds at an instant. Counts may have a fraction: the partly expired sub-window
 /// counts pro rata.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,8 +40,6 @@ pub struct Counts {
     pub received: f64,
     /// Those within T_d.
     pub on_time: f64,
-    /// Observations by stream, as far as more than one stream is rated.
-    pub by_stream: [f64; crate::model::STREAMS_MAX],
 }
 
 /// The lateness of a window's observations, in its two parts.
@@ -179,12 +180,21 @@ impl Window {
     }
 
     /// What the window that ends at `at_us` holds; not before the last observation.
-    /// Counts by stream are made only where there is more than one.
-    pub fn counts(&self, at_us: i64, window_us: i64, streams: usize) -> Counts {
+    pub fn counts(&self, at_us: i64, window_us: i64) -> Counts {
         match self {
-            Window::Exact(exact) => exact.counts(at_us - window_us, window_us, streams),
+            Window::Exact(exact) => exact.counts(at_us - window_us, window_us),
             Window::Coarse(coarse) => coarse.counts(at_us, window_us),
         }
+    }
+
+    /// The same by stream, for types that have more than one.
+    pub fn counts_by_stream(&self, at_us: i64, window_us: i64) -> ByStreamCounts {
+        let mut counts = ByStreamCounts::default();
+        match self {
+            Window::Exact(exact) => exact.count_by_stream(at_us - window_us, window_us, &mut counts),
+            Window::Coarse(coarse) => coarse.count_by_stream(at_us, window_us, &mut counts),
+        }
+        counts
     }
 
     /// The lateness of what the window that ends at `at_us` holds; none where it is empty.
@@ -277,25 +287,22 @@ impl Exact {
         }
     }
 
-    fn counts(&self, since_us: i64, window_us: i64, streams: usize) -> Counts {
-        let mut counts = Counts {
-            received: self.kept.len() as f64,
-            on_time: f64::from(self.on_time),
-            ..Counts::default()
-        };
-        for kept in &self.kept {
-            let seen = self.read(kept, window_us);
-            if seen.at_us < since_us {
-                counts.received -= 1.0;
-                counts.on_time -= f64::from(u8::from(seen.on_time));
-            } else if streams > 1 {
-                counts.by_stream[usize::from(seen.stream)] += 1.0;
-            } else {
-                // They are in order: nothing after this one has left.
-                break;
-            }
+    fn counts(&self, since_us: i64, window_us: i64) -> Counts {
+        let mut counts = Counts { received: self.kept.len() as f64, on_time: f64::from(self.on_time) };
+        // They are in order: after the first that is inside nothing has left.
+        let seen = self.kept.iter().map(|kept| self.read(kept, window_us));
+        for left in seen.take_while(|seen| seen.at_us < since_us) {
+            counts.received -= 1.0;
+            counts.on_time -= f64::from(u8::from(left.on_time));
         }
         counts
+    }
+
+    fn count_by_stream(&self, since_us: i64, window_us: i64, counts: &mut ByStreamCounts) {
+        let seen = self.kept.iter().map(|kept| self.read(kept, window_us));
+        for inside in seen.filter(|seen| seen.at_us >= since_us) {
+            counts[usize::from(inside.stream)] += 1.0;
+        }
     }
 }
 
@@ -360,30 +367,29 @@ impl Coarse {
 
     fn counts(&self, at_us: i64, window_us: i64) -> Counts {
         let (width_us, since_us) = (width_us(window_us), at_us - window_us);
-        let mut counts = Counts {
-            received: f64::from(self.received),
-            on_time: f64::from(self.on_time),
-            ..Counts::default()
-        };
+        let mut counts = Counts { received: f64::from(self.received), on_time: f64::from(self.on_time) };
         // Usually one sub-window has left in part; more where nothing came for a while.
-        let oldest = self.newest - SUB_WINDOWS as i64;
-        let partly = since_us.div_euclid(width_us).min(self.newest);
-        for number in oldest..=partly {
+        let mut number = self.newest - SUB_WINDOWS as i64;
+        while number <= self.newest && number * width_us < since_us {
             let gone = 1.0 - Self::share(number, since_us, width_us);
             let sub = &self.ring[Self::slot(number)];
             counts.received -= gone * f64::from(sub.received);
             counts.on_time -= gone * f64::from(sub.on_time);
-        }
-        if let Some(by_stream) = &self.by_stream {
-            for number in oldest..=self.newest {
-                let share = Self::share(number, since_us, width_us);
-                let row = by_stream.row(Self::slot(number));
-                for (count, received) in counts.by_stream.iter_mut().zip(row) {
-                    *count += share * f64::from(*received);
-                }
-            }
+            number += 1;
         }
         counts
+    }
+
+    fn count_by_stream(&self, at_us: i64, window_us: i64, counts: &mut ByStreamCounts) {
+        let (width_us, since_us) = (width_us(window_us), at_us - window_us);
+        let Some(by_stream) = &self.by_stream else { return };
+        for number in self.newest - SUB_WINDOWS as i64..=self.newest {
+            let share = Self::share(number, since_us, width_us);
+            let row = by_stream.row(Self::slot(number));
+            for (count, received) in counts.iter_mut().zip(row) {
+                *count += share * f64::from(*received);
+            }
+        }
     }
 
     fn lateness(&self, at_us: i64, window_us: i64, sum: &mut LatenessSum) {
