@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The bracket is one keyed operator (`twins.rs`). Parcels and control are exchanged; all else
-//! stays on its worker. Operators of one worker share a [`Board`]; workers share nothing.
+//! stays on its worker. Operators of one worker share a `Board`; workers share nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

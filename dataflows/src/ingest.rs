@@ -109,7 +109,7 @@ impl Lane {
             return false;
         }
         let mut intake = std::mem::take(&mut self.intake);
-        self.receiver.drain(DRAIN_BYTES_MAX, &mut intake);
+        let drained_bytes = self.receiver.drain(DRAIN_BYTES_MAX, &mut intake);
         let mut bytes = 0;
         let is_empty = intake.is_empty();
         for item in intake.drain(..) {
@@ -126,7 +126,8 @@ impl Lane {
             // A source that was stopped may end without saying so.
             self.has_ended = true;
         }
-        !is_empty
+        // What comes after a lane was emptied wakes the worker by itself.
+        drained_bytes >= DRAIN_BYTES_MAX
     }
 
     /// Takes one item; its weight.

@@ -2,7 +2,7 @@
 //!
 //! Per property the newest device time wins (rule 3.1), so a message that was overtaken on its way
 //! does not undo a newer one. A clock that lies orders nothing (rule 3.3), and one that stepped
-//! back does not freeze the twin (rule 3.4, see [`StepDetector`]).
+//! back does not freeze the twin (rule 3.4, see `StepDetector` below).
 
 use serde::{Deserialize, Serialize};
 

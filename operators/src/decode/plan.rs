@@ -28,7 +28,7 @@ pub struct StreamPlan {
 pub enum TwinSource {
     /// From the topic's captures.
     Topic(IdTemplate),
-    /// From the payload (the leaf [`Target::Twin`]).
+    /// From the payload (the leaf `Target::Twin`).
     Payload,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A function runs when an update carries one of its inputs, sees S' and its own memory of the
 //! twin, and nothing else (rule 6.1); so their order does not matter. All of them are listed in
-//! [`FunctionSettings`], [`Function`] and the two matches below it: a new one is one file and one
+//! [`FunctionSettings`], `Function` and the two matches below it: a new one is one file and one
 //! line in each.
 
 mod ewma;
