@@ -153,12 +153,11 @@ impl Entanglement {
     pub fn next_turn(&self, at_us: i64, terms: &Terms, threshold: f64, is_above: bool) -> Option<i64> {
         let turn_us = self.window.turning_points(at_us, terms.window_us).next()?;
         // Sub-windows leave evenly, so ODTE may cross on the way.
-        let crosses_before = matches!(self.window, Window::Coarse(_))
-            && (self.measure(turn_us - 1, terms).odte >= threshold) != is_above;
-        match crosses_before {
-            true => self.next_crossing(at_us, terms, threshold, is_above),
-            false => Some(turn_us),
-        }
+        let before = match self.window {
+            Window::Coarse(_) => self.crossing_between(at_us, turn_us - 1, terms, threshold, is_above),
+            Window::Exact(_) => None,
+        };
+        before.or(Some(turn_us))
     }
 
     /// Whether the window holds its observations one by one.
@@ -188,9 +187,11 @@ impl Entanglement {
                 (None, None) => from_us,
             };
             let is_filling = filled_us.is_none_or(|filled_us| from_us < filled_us);
-            if last_us > from_us && (is_filling || !is_exact) && crossed(last_us) {
-                let guess_us = self.crossing_guess(from_us, terms, threshold);
-                return Some(first_true(from_us, last_us, guess_us, crossed));
+            if is_filling || !is_exact {
+                let crossing = self.crossing_between(from_us, last_us, terms, threshold, is_above);
+                if crossing.is_some() {
+                    return crossing;
+                }
             }
             let point_us = point?;
             if crossed(point_us) {
@@ -198,6 +199,40 @@ impl Entanglement {
             }
             from_us = point_us;
         }
+    }
+
+    /// The first crossing in a stretch in which nothing leaves at once.
+    fn crossing_between(
+        &self,
+        from_us: i64,
+        last_us: i64,
+        terms: &Terms,
+        threshold: f64,
+        is_above: bool,
+    ) -> Option<i64> {
+        if last_us <= from_us {
+            return None;
+        }
+        let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
+        let peak_us = self.peak_between(from_us, last_us, terms);
+        let end_us = [peak_us, Some(last_us)].into_iter().flatten().find(|end_us| crossed(*end_us))?;
+        let guess_us = self.crossing_guess(from_us, terms, threshold);
+        Some(first_true(from_us, end_us, guess_us, crossed))
+    }
+
+    /// Where ODTE may rise and fall within a stretch of a coarse window: while more was received than
+    /// is expected, late observations that leave raise T; from where it is no more, R falls.
+    fn peak_between(&self, from_us: i64, last_us: i64, terms: &Terms) -> Option<i64> {
+        if self.is_exact() {
+            return None;
+        }
+        let surplus = |at_us: i64| {
+            let measure = self.measure(at_us, terms);
+            measure.received - measure.expected
+        };
+        let (before, after) = (surplus(from_us), surplus(last_us));
+        let is_between = before > 0.0 && after < 0.0;
+        is_between.then(|| from_us + (before / (before - after) * (last_us - from_us) as f64) as i64)
     }
 
     /// About when ODTE falls to `threshold` while the window fills and nothing leaves it: it is then

@@ -266,3 +266,25 @@ fn rule_4_8_the_next_crossing_is_known_in_advance() {
     // Nothing left to cross.
     assert_eq!(crossing(&terms, &[0], &[], 50.0, false), None);
 }
+
+#[test]
+fn rule_4_8_a_peak_within_a_sub_window_is_seen() {
+    // 64 sub-windows of 1 s: 12 observations in the first, every second one late, and 58 after it.
+    let json = r#"{"window": "64s", "desired_timeliness": "1s", "threshold": 0.93}"#;
+    let terms = terms(json, &["1/s"]);
+    let mut entanglement = Entanglement::default();
+    entanglement.bind(0);
+    let early = (0..12).map(|number| (number * 80_000, number % 2 == 0));
+    let later = (0..58).map(|number| (1_000_000 + number * 1_000_000, true));
+    for (at_us, on_time) in early.chain(later) {
+        let observation = Observation { at_us, transport_us: 0, compute_us: 0, on_time, stream: 0 };
+        entanglement.observe(observation, &terms);
+    }
+    let odte = |at_us| entanglement.measure(at_us, &terms).odte;
+    let shown = [64_000_000, 64_500_000, 65_000_000].map(|at_us| (odte(at_us) * 1e3).round() / 1e3);
+    assert_eq!(shown, [0.914, 0.953, 0.906]);
+    let up_us = entanglement.next_crossing(64_000_000, &terms, 0.93, false).expect("it rises");
+    assert_eq!((odte(up_us - 2) < 0.93, odte(up_us + 2) >= 0.93), (true, true));
+    let down_us = entanglement.next_crossing(up_us, &terms, 0.93, true).expect("it falls");
+    assert!(up_us < down_us && down_us < 65_000_000, "{up_us} {down_us}");
+}
