@@ -109,6 +109,40 @@ fn measure(case: &Case, messages: &Arc<Messages>, count: u64) -> Measured {
     }
 }
 
+/// The paper's message as plain structs.
+#[derive(serde::Deserialize)]
+struct Plain {
+    timestamp: u64,
+    data: PlainData,
+}
+
+#[derive(serde::Deserialize)]
+struct PlainData {
+    #[serde(rename = "iot.sensor.temperature")]
+    temperature: f64,
+    #[serde(rename = "iot.sensor.energy")]
+    energy: f64,
+}
+
+/// CPU nanoseconds to parse a message and do nothing else: what this machine is worth right now.
+fn parse_alone(messages: &Messages) -> f64 {
+    const COUNT: u64 = 1_000_000;
+    let before = cpu_seconds();
+    let mut sum = 0.0;
+    for number in 0..COUNT {
+        let message = messages.message(number, 0);
+        let plain: Plain = serde_json::from_slice(&message.payload).expect("it is well formed");
+        sum += plain.timestamp as f64 + plain.data.temperature + plain.data.energy;
+    }
+    std::hint::black_box(sum);
+    (cpu_seconds() - before) * 1e9 / COUNT as f64
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
 fn main() {
     let count: u64 = argument("--messages").map_or(2_000_000, |text| text.parse().expect("a number"));
     let runs: usize = argument("--runs").map_or(5, |text| text.parse().expect("a number"));
@@ -124,6 +158,11 @@ fn main() {
         }
     }
     println!("{count} messages, median of {runs} runs (least to most)");
+    let parses = (0..runs).map(|_| parse_alone(&messages[0])).collect();
+    println!(
+        "control: serde_json parses such a message into a struct in {:.0} ns of CPU time",
+        median(parses)
+    );
     for (case, mut runs) in cases.iter().zip(measured) {
         runs.sort_by(|a, b| a.per_cpu_second.total_cmp(&b.per_cpu_second));
         let middle = &runs[runs.len() / 2];

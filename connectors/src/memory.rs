@@ -11,8 +11,11 @@ use crate::thread::{StopSignal, Worker, unpark_current};
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that a lane holds.
-const LANE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a lane holds: little, as this source is always faster than the engine, and what waits
+/// would only push the engine's data out of the caches.
+const LANE_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a sink holds.
+const SINK_BYTES_MAX: usize = 16 << 20;
 /// Starts a source that yields the messages of `batches`, then ends. A batch is handed over at once,
 /// as what a real source takes from its socket. Arrivals and topics are taken as they are.
 pub fn source(
@@ -52,7 +55,7 @@ pub fn source(
 
 /// Starts a sink that gives every batch to `each`.
 pub fn sink(name: &str, mut each: impl FnMut(&MessageBatch) + Send + 'static) -> io::Result<SinkHandle> {
-    SinkHandle::start(name, LANE_BYTES_MAX, move |work| {
+    SinkHandle::start(name, SINK_BYTES_MAX, move |work| {
         work.stats.set_connected(true);
         while let Some(batch) = work.queue.recv() {
             use crate::queue::Weigh;
