@@ -190,7 +190,6 @@ fn physical_event_handler<'scope>(
         move |_frontiers| {
             let Some(control_capability) = control_cap.as_mut() else { return };
             let mut news: Vec<Control> = handler.obey();
-            let mut newest_us = None;
             let mut has_more = false;
             let epoch = handler.epoch();
             for (index, capabilities) in lane_caps.iter_mut().enumerate() {
@@ -229,11 +228,12 @@ fn physical_event_handler<'scope>(
             for control in buffer.control.drain(..) {
                 match control {
                     // Lanes end one by one; the worker tells when all have.
-                    Control::Drained { newest_us: newest } => newest_us = newest_us.max(newest),
+                    Control::Drained { newest_us } => {
+                        handler.newest(newest_us);
+                    }
                     other => news.push(handler.number(other)),
                 }
             }
-            handler.newest(newest_us);
             if !was_drained && handler.lanes.iter().all(Lane::has_ended) {
                 was_drained = true;
                 news.push(Control::Drained { newest_us: handler.newest(None) });

@@ -169,15 +169,16 @@ impl Entanglement {
     /// side of `threshold` (rule 4.8). `is_above` says on which side it is now.
     ///
     /// Between two instants at which something leaves the window, ODTE changes one way only (what
-    /// is expected grows while the window fills); so each such stretch is looked at at its ends,
-    /// and searched by halves where they differ.
+    /// is expected grows while the window fills), but for a peak that a coarse window may have; so
+    /// each such stretch is looked at at its ends and its peak, and searched by halves where they
+    /// differ.
     pub fn next_crossing(&self, at_us: i64, terms: &Terms, threshold: f64, is_above: bool) -> Option<i64> {
         let crossed = |at_us: i64| (self.measure(at_us, terms).odte >= threshold) != is_above;
         let filled_us = self.first_bound_us().map(|first_us| first_us + terms.window_us);
         // A full window of single observations changes nowhere but where one leaves.
         let is_exact = self.is_exact();
         let mut from_us = at_us;
-        let mut points = self.window.turning_points(at_us, terms.window_us).peekable();
+        let mut points = self.window.turning_points(at_us, terms.window_us);
         loop {
             let point = points.next();
             // The last instant of this stretch: just before the next one, or when U is full.
