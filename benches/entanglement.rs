@@ -142,11 +142,9 @@ impl Engine {
             ..Job::default()
         };
         let plan = job.plan(
-            move |port| {
+            move |setup| {
                 let client_id = format!("bench-{desired_us}");
-                let (lanes, lane_of) = (port.lanes, port.lane_of);
-                mqtt::source::start("memory", &settings, &client_id, port.filters, lanes, lane_of, port.clock)
-                    .map_err(std::io::Error::other)
+                mqtt::source::start(setup, &settings, &client_id).map_err(std::io::Error::other)
             },
             move || {
                 memory::sink("memory", move |batch| {

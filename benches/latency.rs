@@ -31,7 +31,7 @@ use connectors::message::{Intake, MessageBatch, RawMessage};
 use connectors::mqtt;
 use connectors::queue;
 use connectors::sink::SinkHandle;
-use connectors::source::SourceHandle;
+use connectors::source::{SourceHandle, SourceSetup};
 use dataflows::plan::Plan;
 use dataflows::{Percentiles, Run, RunOptions};
 use paced::{Delays, Paced};
@@ -158,11 +158,7 @@ fn topic(number: u64) -> String {
 fn by_mqtt(broker: &Broker, seconds: u64) -> Delays {
     let (from, to) = (broker.settings(0), broker.settings(0));
     let plan = job().plan(
-        move |port| {
-            let (lanes, lane_of) = (port.lanes, port.lane_of);
-            mqtt::source::start("memory", &from, "bench-source", port.filters, lanes, lane_of, port.clock)
-                .map_err(std::io::Error::other)
-        },
+        move |setup| mqtt::source::start(setup, &from, "bench-source").map_err(std::io::Error::other),
         move || mqtt::sink::start("memory", &to, "bench-sink").map_err(std::io::Error::other),
         None,
     );
@@ -189,16 +185,10 @@ fn broker_alone(broker: &Broker, seconds: u64) -> Delays {
 fn publish(broker: &Broker, seconds: u64, filter: &str) -> Delays {
     let paced = Paced::new(PER_SECOND, seconds);
     let settings = broker.settings(0);
-    let mut subscriber: SourceHandle = mqtt::source::start(
-        "subscriber",
-        &settings,
-        "bench-subscriber",
-        vec![filter.into()],
-        1,
-        Arc::new(|_| 0),
-        Arc::new(SystemClock),
-    )
-    .expect("the subscriber starts");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let setup = SourceSetup::new("subscriber", &[filter], folder.path());
+    let mut subscriber: SourceHandle =
+        mqtt::source::start(setup, &settings, "bench-subscriber").expect("the subscriber starts");
     let device: SinkHandle =
         mqtt::sink::start("device", &settings, "bench-device").expect("the device starts");
     let lane = subscriber.lanes.remove(0);

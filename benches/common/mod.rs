@@ -7,9 +7,9 @@ use connectors::clock::{Clock, SystemClock};
 use connectors::memory;
 use connectors::message::RawMessage;
 use connectors::sink::SinkHandle;
-use connectors::source::SourceHandle;
+use connectors::source::{SourceHandle, SourceSetup};
 use cpu_time::ProcessTime;
-use dataflows::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, SourcePort, TimeMode};
+use dataflows::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, TimeMode};
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
@@ -87,7 +87,7 @@ impl Job {
     /// The job as a plan over this source and sink.
     pub fn plan(
         &self,
-        open: impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static,
+        open: impl FnOnce(SourceSetup) -> std::io::Result<SourceHandle> + Send + 'static,
         sink: impl FnOnce() -> std::io::Result<SinkHandle> + Send + 'static,
         archive: Option<ArchivePlan>,
     ) -> Plan {
@@ -195,7 +195,7 @@ pub fn flood(
     warm: u64,
     count: u64,
     gate: Gate,
-) -> impl FnOnce(SourcePort) -> std::io::Result<SourceHandle> + Send + 'static {
+) -> impl FnOnce(SourceSetup) -> std::io::Result<SourceHandle> + Send + 'static {
     move |port| {
         let clock = port.clock;
         let batches = |from: u64, to: u64| {

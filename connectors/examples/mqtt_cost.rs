@@ -3,10 +3,10 @@
 //! Run with `cargo run --release -p twinloom-connectors --example mqtt_cost -- [qos] [url]`; without
 //! a url the embedded broker is used, whose CPU time is not shown. It measures and judges nothing.
 
-use connectors::clock::SystemClock;
 use connectors::message::{Intake, MessageBatch};
 use connectors::mqtt::{MqttSettings, embedded, sink, source};
 use connectors::queue::{Received, Refused};
+use connectors::source::SourceSetup;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,8 @@ fn main() {
     let qos = arguments.next().map_or(1, |text| text.parse().expect("0 or 1"));
     let url = arguments.next().unwrap_or_else(|| embedded::start().expect("a broker").url());
     let settings = MqttSettings { qos, ..MqttSettings::new(url) };
-    let lane_of = Arc::new(|_: &[u8]| 0);
-    let source =
-        source::start("in", &settings, "cost-in", vec!["cost/#".into()], 1, lane_of, Arc::new(SystemClock))
-            .expect("started");
+    let setup = SourceSetup::new("in", &["cost/#"], "");
+    let source = source::start(setup, &settings, "cost-in").expect("started");
     let sink = sink::start("out", &settings, "cost-out").expect("started");
     let caller = std::thread::current();
     sink.set_waker(Arc::new(move || caller.unpark()));

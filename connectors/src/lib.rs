@@ -10,10 +10,14 @@
 //! slow slows what feeds it and nothing is dropped. `clock` is the port to the wall clock, `folder`
 //! the data folder that one run owns.
 
+pub mod alarm;
 pub mod archive;
 pub mod clock;
+pub mod disk;
+pub mod failpoint;
 pub mod file;
 pub mod folder;
+pub mod format;
 pub mod memory;
 pub mod message;
 pub mod mqtt;

@@ -32,21 +32,28 @@ pub fn source(
         lanes.set_waker(&waker);
         asked.set_waker(waker);
         counted.set_connected(true);
-        let mut newest_us = None;
+        let (mut newest_us, mut taken) = (None, 0);
         for batch in batches {
             for message in batch {
                 newest_us = newest_us.max(Some(message.arrived_at_us));
+                taken += 1;
                 counted.add(1, message.payload.len() as u64);
                 lanes.push(message);
             }
-            while lanes.flush().is_ok() && lanes.are_blocked() && !asked.is_asked() {
-                std::thread::park();
+            while lanes.flush().is_ok() && !asked.is_asked() {
+                if let Some(number) = asked.take_boundary() {
+                    lanes.push_all(&Intake::Boundary { number, next: taken });
+                } else if lanes.are_blocked() {
+                    std::thread::park();
+                } else {
+                    break;
+                }
             }
             if asked.is_asked() {
                 break;
             }
         }
-        lanes.push_all(&Intake::End { newest_us });
+        lanes.push_all(&Intake::End { newest_us, next: taken });
         // The engine may have gone before the end: then nobody wants it.
         let _ = lanes.flush_over_bound();
     })?;
@@ -102,7 +109,7 @@ mod tests {
                         count += 1;
                     }
                     Received::Item(other) => {
-                        assert_eq!(other, Intake::End { newest_us: Some(1_000) });
+                        assert_eq!(other, Intake::End { newest_us: Some(1_000), next: 1_000 });
                         break;
                     }
                     other => panic!("{other:?}"),

@@ -3,11 +3,15 @@
 
 use crate::queue::Weigh;
 use bytes::Bytes;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
 /// A message as the source handed it over, unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawMessage {
-    /// Counts the messages of this source, from 1, since it was started.
+    /// Its place in its source: counts from 1, and goes on over restarts where the source is kept in
+    /// a journal or can be read again.
     pub position: u64,
     /// When it was taken from the source, microseconds since 1970 UTC.
     pub arrived_at_us: i64,
@@ -60,10 +64,20 @@ pub enum Intake {
         /// Its first bytes.
         payload: Bytes,
     },
-    /// The source has no more. On every lane.
+    /// A checkpoint cuts the source here: what came before belongs to it, what comes after does not.
+    /// On every lane, as an answer to [`SourceHandle::boundary`](crate::source::SourceHandle).
+    Boundary {
+        /// Number of the checkpoint.
+        number: u64,
+        /// What to start from, to have everything after the cut again and nothing from before it.
+        next: u64,
+    },
+    /// The source has no more, or was stopped. On every lane.
     End {
         /// The newest arrival of the whole input; `None` when it was empty.
         newest_us: Option<i64>,
+        /// What to start from, to have everything that was not handed over.
+        next: u64,
     },
 }
 
@@ -74,7 +88,7 @@ impl Weigh for Intake {
                 Self::Message(message) => message.topic.len() + message.payload.len(),
                 Self::Lost { reason, .. } => reason.len(),
                 Self::Unreadable { reason, payload, .. } => reason.len() + payload.len(),
-                Self::Advance { .. } | Self::Restored { .. } | Self::End { .. } => 0,
+                Self::Advance { .. } | Self::Restored { .. } | Self::Boundary { .. } | Self::End { .. } => 0,
             }
     }
 }
@@ -86,7 +100,35 @@ pub struct MessageBatch {
     pub bytes: Vec<u8>,
     /// Where each message's topic and payload end in `bytes`.
     pub entries: Vec<Entry>,
+    /// Kept by the sink until all of the batch is published, or cannot be ever.
+    pub receipt: Receipt,
 }
+
+/// Dropped when what it came with is done with: who made it learns so from its value's `Drop`.
+#[derive(Clone, Default)]
+pub struct Receipt(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Receipt {
+    /// A receipt that keeps `held` until it is dropped.
+    pub fn new(held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(Some(held))
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "receipt" } else { "none" })
+    }
+}
+
+/// A receipt says nothing of what it came with.
+impl PartialEq for Receipt {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Receipt {}
 
 /// One message of a batch: its topic begins where the payload before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +214,7 @@ mod tests {
             Entry { topic_end: 9, payload_end: 2, retain: false },
             Entry { topic_end: 3, payload_end: 4, retain: true },
         ];
-        let batch = MessageBatch { bytes: b"ab\xffd".to_vec(), entries };
+        let batch = MessageBatch { bytes: b"ab\xffd".to_vec(), entries, ..MessageBatch::default() };
         assert_eq!(batch.iter().collect::<Vec<_>>(), [("", &b""[..], false), ("", &b"d"[..], true)]);
     }
 }

@@ -1,12 +1,20 @@
 //! What every source hands to the engine: lanes to read from, numbers to show, a way to stop it.
 //!
 //! A source cuts its messages into lanes by topic, so that several workers can read them and the
-//! messages of one lane keep their order. `Lost` and `Restored` come on lane 0 only; `Advance` and
-//! `End` come on every lane.
+//! messages of one lane keep their order. `Lost` and `Restored` come on lane 0 only; `Advance`,
+//! `Boundary` and `End` come on every lane.
+//!
+//! A source is cut by checkpoints: asked for a boundary it puts one into every lane, and with it what
+//! it must be started from to have again all that came after (rule 7.6). What that number counts is
+//! the source's own affair; the engine only keeps it.
 
+use crate::alarm::Alarm;
+use crate::clock::{Clock, SystemClock};
+use crate::disk::{Disk, SystemDisk};
 use crate::message::Intake;
 use crate::queue::Receiver;
 use crate::thread::{StopSignal, Worker};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +23,29 @@ use tracing::warn;
 /// Which lane a topic belongs to; messages of one lane keep their order. Given by the caller; a
 /// result beyond the last lane is wrapped around.
 pub type LaneOf = Arc<dyn Fn(&[u8]) -> usize + Send + Sync>;
+
+/// What every source is started with.
+#[derive(Clone)]
+pub struct SourceSetup {
+    /// Its name in the job.
+    pub name: String,
+    /// Topic filters to subscribe to.
+    pub filters: Vec<String>,
+    /// Lanes to cut its messages into.
+    pub lanes: usize,
+    /// Which lane a topic belongs to.
+    pub lane_of: LaneOf,
+    /// What stamps arrivals.
+    pub clock: Arc<dyn Clock>,
+    /// Where to go on, as its own [`Intake::Boundary`] or [`Intake::End`] said; 0 at the begin.
+    pub next: u64,
+    /// A folder of its own for what it must keep.
+    pub folder: PathBuf,
+    /// Where that folder is.
+    pub disk: Arc<dyn Disk>,
+    /// What to raise where it cannot keep what it must.
+    pub alarm: Arc<Alarm>,
+}
 
 /// How long dropping a handle waits for the source's thread.
 const JOIN_MAX: Duration = Duration::from_secs(5);
@@ -42,6 +73,32 @@ pub struct SourceStats {
     pub reconnects: AtomicU64,
     /// Whether the source can be reached now.
     pub connected: AtomicBool,
+    /// Bytes that its journal takes on disk.
+    pub journal_bytes: AtomicU64,
+    /// How often its journal was synced.
+    pub journal_syncs: AtomicU64,
+    /// Messages that had been taken before, and were dropped (rule 7.2).
+    pub repeats: AtomicU64,
+    /// Whether its journal is full, and the source waits for a checkpoint.
+    pub journal_full: AtomicBool,
+}
+
+impl SourceSetup {
+    /// A source from its begin, with one lane and the machine's own clock and disk; what it must keep
+    /// stands in `folder`.
+    pub fn new(name: &str, filters: &[&str], folder: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.to_owned(),
+            filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
+            lanes: 1,
+            lane_of: Arc::new(|_| 0),
+            clock: Arc::new(SystemClock),
+            next: 0,
+            folder: folder.into(),
+            disk: Arc::new(SystemDisk),
+            alarm: Arc::default(),
+        }
+    }
 }
 
 impl SourceHandle {
@@ -55,9 +112,21 @@ impl SourceHandle {
         Self { name: name.to_owned(), lanes, stats, stop, worker }
     }
 
-    /// Asks the source to end; it then closes its lanes, a file source after `End`. Returns at once.
+    /// Asks the source to end; it then puts `End` into its lanes and closes them. Returns at once.
     pub fn stop(&self) {
         self.stop.ask();
+    }
+
+    /// Asks for a boundary in every lane, for the checkpoint with this number (from 1 on). Returns at
+    /// once. A source that has ended answers nothing: its lanes have `End`.
+    pub fn boundary(&self, number: u64) {
+        self.stop.ask_boundary(number);
+    }
+
+    /// What came before `next` of a boundary is in a checkpoint that holds: the source need not keep
+    /// it any longer. Returns at once.
+    pub fn committed(&self, next: u64) {
+        self.stop.tell_committed(next);
     }
 }
 

@@ -2,17 +2,21 @@
 
 use crate::queue::Waker;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tracing::error;
 
-/// Asks a thread to stop, and wakes it from whatever it waits for.
+/// Asks a thread to stop, or a source for something else, and wakes it from whatever it waits for.
 #[derive(Default)]
 pub(crate) struct StopSignal {
     asked: AtomicBool,
+    /// Number of the checkpoint that cuts the source next; 0 where none does.
+    boundary: AtomicU64,
+    /// What came before this place of the source is in a checkpoint.
+    committed: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -20,6 +24,36 @@ impl StopSignal {
     /// Asks. The order of the two steps matters: who is woken sees that it was asked.
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Asks a source for a boundary.
+    pub(crate) fn ask_boundary(&self, number: u64) {
+        self.boundary.store(number, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Takes the boundary that was asked for.
+    pub(crate) fn take_boundary(&self) -> Option<u64> {
+        // Looked at first, as this is done in the loops of sources.
+        if self.boundary.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        Some(self.boundary.swap(0, Ordering::SeqCst)).filter(|number| *number != 0)
+    }
+
+    /// Tells a source what it need not keep any longer.
+    pub(crate) fn tell_committed(&self, next: u64) {
+        self.committed.fetch_max(next, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// What a source need not keep: everything before this place.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker();

@@ -108,6 +108,7 @@ fn take_batch(batch: &mut MessageBatch) -> MessageBatch {
     let room = MessageBatch {
         bytes: Vec::with_capacity(batch.bytes.len()),
         entries: Vec::with_capacity(batch.entries.len()),
+        ..MessageBatch::default()
     };
     std::mem::replace(batch, room)
 }

@@ -149,7 +149,8 @@ impl Lane {
                 buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
             }
             Intake::Advance { to_us } => self.told = self.told.max(to_us.max(0) as u64),
-            Intake::End { newest_us } => {
+            Intake::Boundary { .. } => {}
+            Intake::End { newest_us, .. } => {
                 self.has_ended = true;
                 buffer.control.push(Control::Drained { newest_us });
             }

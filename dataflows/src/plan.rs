@@ -2,12 +2,10 @@
 //! from a user's file; nothing in it is text that still has to be understood.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use connectors::archive::ArchiveSettings;
-use connectors::clock::Clock;
 use connectors::sink::SinkHandle;
-use connectors::source::{LaneOf, SourceHandle};
+use connectors::source::{SourceHandle, SourceSetup};
 use operators::decode::Decoder;
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::twin::TwinType;
@@ -53,19 +51,7 @@ pub struct SourcePlan {
 
 /// Opens a source.
 pub type OpenSource =
-    Box<dyn FnOnce(SourcePort) -> Result<SourceHandle, Box<dyn Error + Send + Sync>> + Send>;
-
-/// What the engine asks of a source.
-pub struct SourcePort {
-    /// Topic filters to subscribe to.
-    pub filters: Vec<String>,
-    /// Lanes to cut its messages into, one a worker.
-    pub lanes: usize,
-    /// Which lane a topic belongs to.
-    pub lane_of: LaneOf,
-    /// What stamps arrivals.
-    pub clock: Arc<dyn Clock>,
-}
+    Box<dyn FnOnce(SourceSetup) -> Result<SourceHandle, Box<dyn Error + Send + Sync>> + Send>;
 
 /// A sink of digital events.
 pub struct SinkPlan {

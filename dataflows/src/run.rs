@@ -13,10 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use connectors::alarm::Alarm;
 use connectors::archive::{ArchiveError, ArchiveHandle};
 use connectors::clock::Clock;
+use connectors::disk::SystemDisk;
 use connectors::folder::{DataFolder, FolderError};
 use connectors::sink::SinkHandle;
+use connectors::source::SourceSetup;
 use operators::decode::Decoder;
 use operators::digital::{Envelope, Rows, RowsSettings};
 use operators::twin::TwinType;
@@ -33,7 +36,7 @@ use crate::digital::Digital;
 use crate::graph::{self, Parts};
 use crate::ingest::Lane;
 use crate::metrics::Metrics;
-use crate::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SourcePlan, SourcePort, TimeMode};
+use crate::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SourcePlan, TimeMode};
 use crate::router::BinTable;
 use crate::survey::{Answer, Survey};
 use crate::twins::Twins;
@@ -172,6 +175,8 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         peers: workers * processes,
         first_worker: workers * process,
         start: Instant::now(),
+        data: options.data.clone(),
+        alarm: Arc::default(),
     };
     let mut parts = shares.parts(received, (process == 0).then_some(answered))?;
     if process == 0 {
@@ -241,6 +246,8 @@ struct Shares {
     peers: usize,
     first_worker: usize,
     start: Instant,
+    data: PathBuf,
+    alarm: Arc<Alarm>,
 }
 
 type WorkerParts = Option<(Parts, Option<Arc<ArchiveHandle>>)>;
@@ -307,14 +314,19 @@ impl Shares {
     fn open_sources(&mut self, sources: Vec<SourcePlan>, parts: &mut [WorkerParts]) -> Result<(), RunError> {
         for (number, source) in sources.into_iter().enumerate() {
             let SourcePlan { name, decoder, open } = source;
-            let port = SourcePort {
+            let setup = SourceSetup {
+                name: name.clone(),
                 filters: decoder.filters(),
                 lanes: self.workers,
                 lane_of: self.lane_of(&decoder),
                 clock: self.clock.clone(),
+                next: 0,
+                folder: self.data.join("journal").join(&name),
+                disk: Arc::new(SystemDisk),
+                alarm: self.alarm.clone(),
             };
             let mut handle =
-                open(port).map_err(|error| RunError::Connection { name: name.clone(), error })?;
+                open(setup).map_err(|error| RunError::Connection { name: name.clone(), error })?;
             self.metrics.add_source(&name, handle.stats.clone());
             let lanes = std::mem::take(&mut handle.lanes);
             for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {

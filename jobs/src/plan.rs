@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use connectors::source::SourceSetup;
 use connectors::{file, mqtt};
-use dataflows::plan::{ArchivePlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan, SourcePort};
+use dataflows::plan::{ArchivePlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan};
 use operators::decode::Decoder;
 
 use crate::checks::{Checked, client_id};
@@ -23,7 +24,7 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     let client_id = |name: &str| client_ids.get(name).cloned().unwrap_or_default();
     let sources = checked.sources.into_iter().enumerate().map(|(source, (name, routes))| SourcePlan {
         decoder: Decoder::new(source as u16, routes),
-        open: open_source(&name, &definition.connections[&name], client_id(&name)),
+        open: open_source(&definition.connections[&name], client_id(&name)),
         name,
     });
     let sinks = checked.sinks.into_iter().map(|name| SinkPlan {
@@ -49,15 +50,12 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     }
 }
 
-fn open_source(name: &str, connection: &ConnectionSettings, client_id: String) -> OpenSource {
-    let (name, connection) = (name.to_owned(), connection.clone());
-    Box::new(move |port: SourcePort| {
-        let SourcePort { filters, lanes, lane_of, clock } = port;
+fn open_source(connection: &ConnectionSettings, client_id: String) -> OpenSource {
+    let connection = connection.clone();
+    Box::new(move |setup: SourceSetup| {
         Ok(match connection {
-            ConnectionSettings::Mqtt(mqtt) => {
-                mqtt::source::start(&name, &mqtt, &client_id, filters, lanes, lane_of, clock)?
-            }
-            ConnectionSettings::File(file) => file::source::start(&name, &file, lanes, lane_of, clock)?,
+            ConnectionSettings::Mqtt(mqtt) => mqtt::source::start(setup, &mqtt, &client_id)?,
+            ConnectionSettings::File(file) => file::source::start(setup, &file)?,
         })
     })
 }

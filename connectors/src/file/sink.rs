@@ -5,7 +5,7 @@
 //! behind what the file already holds, and reach the file whenever the queue runs empty.
 
 use super::{FileError, FileSettings};
-use crate::message::MessageBatch;
+use crate::message::{MessageBatch, Receipt};
 use crate::queue::Weigh;
 use crate::reminder::Reminder;
 use crate::sink::{SinkHandle, SinkWork};
@@ -68,6 +68,7 @@ struct Held {
     messages: u64,
     bytes: u64,
     weight: usize,
+    receipts: Vec<Receipt>,
 }
 
 impl Writer {
@@ -93,6 +94,7 @@ impl Writer {
         }
         self.held.messages += batch.len() as u64;
         self.held.weight += batch.weight();
+        self.held.receipts.push(batch.receipt.clone());
     }
 
     fn write(&mut self) {

@@ -8,6 +8,9 @@
 //! without a fraction, or an RFC 3339 text; recorded input needs it, live input does not look at
 //! it. `retained` may be true.
 //!
+//! Started anew behind a checkpoint, it passes over what the checkpoint has: live, so many lines;
+//! recorded, the lines up to a time.
+//!
 //! Recorded time only goes on: an arrival earlier than the one before it stays in the message as
 //! recorded, and counts as equal to the newest so far where lanes are told how far time has come.
 
@@ -17,7 +20,7 @@ use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::message::{Intake, OVERSIZE_KEPT_BYTES, RawMessage};
 use crate::queue::Closed;
-use crate::source::{LaneOf, SourceHandle, SourceStats};
+use crate::source::{SourceHandle, SourceSetup, SourceStats};
 use crate::thread::{StopSignal, Worker, unpark_current};
 use bytes::Bytes;
 use std::fs::File;
@@ -30,15 +33,12 @@ const LANE_BYTES_MAX: usize = 16 << 20;
 /// Lanes are told about recorded time when it passes a multiple of this.
 const ADVANCE_INTERVAL_US: i64 = 100_000;
 
-/// Starts a source that reads the file once, from its begin to its end.
-pub fn start(
-    name: &str,
-    settings: &FileSettings,
-    lanes: usize,
-    lane_of: LaneOf,
-    clock: Arc<dyn Clock>,
-) -> Result<SourceHandle, FileError> {
-    let failed = |error| FileError::Read { name: name.to_owned(), path: settings.path.clone(), error };
+/// Starts a source that reads the file once, to its end: from its begin, or from what `setup.next`
+/// says. Live, that is the number of lines that were taken; recorded, the time (microseconds since
+/// 1970) up to which all was.
+pub fn start(setup: SourceSetup, settings: &FileSettings) -> Result<SourceHandle, FileError> {
+    let SourceSetup { name, lanes, lane_of, clock, next, .. } = setup;
+    let failed = |error| FileError::Read { name: name.clone(), path: settings.path.clone(), error };
     let file = File::open(&settings.path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
@@ -46,20 +46,21 @@ pub fn start(
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let (lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
     let source = Source {
-        name: name.to_owned(),
+        name: name.clone(),
         lines: Lines::new(file),
         recorded: settings.clock == FileClock::Recorded,
         lanes,
         clock,
         stats: stats.clone(),
         stop: stop.clone(),
+        begin: next,
         position: 0,
         newest_us: None,
         advanced_to_us: None,
     };
     let worker = Worker::spawn(&format!("source-{name}"), move || source.run());
-    let worker = worker.map_err(|error| FileError::Thread { name: name.to_owned(), error })?;
-    Ok(SourceHandle::new(name, receivers, stats, stop, worker))
+    let worker = worker.map_err(|error| FileError::Thread { name: name.clone(), error })?;
+    Ok(SourceHandle::new(&name, receivers, stats, stop, worker))
 }
 
 struct Source {
@@ -70,6 +71,8 @@ struct Source {
     clock: Arc<dyn Clock>,
     stats: Arc<SourceStats>,
     stop: Arc<StopSignal>,
+    /// Lines, or recorded time, that an earlier run has taken.
+    begin: u64,
     position: u64,
     newest_us: Option<i64>,
     /// The last boundary that the lanes were told of.
@@ -83,7 +86,7 @@ impl Source {
         self.stop.set_waker(waker);
         self.stats.set_connected(true);
         if self.read().is_ok() {
-            self.lanes.push_all(&Intake::End { newest_us: self.newest_us });
+            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: self.position });
             // An error says that nobody reads the lanes any more, which is an end as good.
             _ = self.lanes.flush_over_bound();
             info!(source = %self.name, messages = self.position, "file read to its end");
@@ -115,6 +118,9 @@ impl Source {
     /// Waits until the lanes have taken everything, or a stop is asked for.
     fn hand_over(&mut self) -> Result<(), Closed> {
         loop {
+            if let Some(number) = self.stop.take_boundary() {
+                self.lanes.push_all(&Intake::Boundary { number, next: self.position });
+            }
             self.lanes.flush()?;
             if !self.lanes.are_blocked() || self.stop.is_asked() {
                 return Ok(());
@@ -134,6 +140,9 @@ impl Source {
         };
         self.go_on_to(arrived_at_us);
         self.position += 1;
+        if self.was_taken() {
+            return;
+        }
         self.stats.add(1, line.payload.len() as u64);
         self.lanes.push(RawMessage {
             position: self.position,
@@ -159,9 +168,20 @@ impl Source {
         }
     }
 
+    /// Whether an earlier run has taken the line that was just counted.
+    fn was_taken(&self) -> bool {
+        match self.recorded {
+            true => self.newest_us.is_some_and(|newest_us| newest_us < self.begin as i64),
+            false => self.position <= self.begin,
+        }
+    }
+
     fn unreadable(&mut self, reason: String, line: &Bytes) {
         let arrived_at_us = if self.recorded { self.newest_us.unwrap_or(0) } else { self.clock.wall_us() };
         self.position += 1;
+        if self.was_taken() {
+            return;
+        }
         let payload = Bytes::copy_from_slice(&line[..line.len().min(OVERSIZE_KEPT_BYTES)]);
         self.lanes.push_first(Intake::Unreadable { position: self.position, arrived_at_us, reason, payload });
     }
@@ -174,14 +194,28 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    fn open(text: &[u8], clock: FileClock, lanes: usize) -> (SourceHandle, tempfile::NamedTempFile) {
+    fn open_from(
+        text: &[u8],
+        clock: FileClock,
+        lanes: usize,
+        next: u64,
+    ) -> (SourceHandle, tempfile::NamedTempFile) {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(text).expect("written");
         let settings = FileSettings { path: file.path().to_owned(), clock };
-        let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
-        let source =
-            start("press", &settings, lanes, lane_of, Arc::new(ManualClock::new(77))).expect("started");
+        let setup = SourceSetup {
+            lanes,
+            lane_of: Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0))),
+            clock: Arc::new(ManualClock::new(77)),
+            next,
+            ..SourceSetup::new("press", &[], "")
+        };
+        let source = start(setup, &settings).expect("started");
         (source, file)
+    }
+
+    fn open(text: &[u8], clock: FileClock, lanes: usize) -> (SourceHandle, tempfile::NamedTempFile) {
+        open_from(text, clock, lanes, 0)
     }
 
     fn show(intake: &Intake) -> String {
@@ -201,7 +235,7 @@ mod tests {
             Intake::Unreadable { position, arrived_at_us, reason, .. } => {
                 format!("{position} @{arrived_at_us} unreadable: {reason}")
             }
-            Intake::End { newest_us } => format!("end {newest_us:?}"),
+            Intake::End { newest_us, .. } => format!("end {newest_us:?}"),
             other => format!("{other:?}"),
         }
     }
@@ -274,6 +308,43 @@ mod tests {
     }
 
     #[test]
+    fn what_a_checkpoint_has_is_passed_over_and_counted() {
+        let text: String =
+            (1..=4).map(|n| format!("{{\"topic\":\"a\",\"arrived_at\":{n}00,\"payload\":{n}}}\n")).collect();
+        let from = |clock, next| {
+            let (source, _file) = open_from(text.as_bytes(), clock, 1, next);
+            let all: Vec<_> = std::iter::from_fn(|| source.lanes[0].recv()).collect();
+            let messages = all.iter().filter(|intake| matches!(intake, Intake::Message(_)));
+            (messages.map(show).collect::<Vec<_>>(), all.last().cloned())
+        };
+        let (messages, end) = from(FileClock::Live, 3);
+        assert_eq!(messages, ["4 @77 a 4"]);
+        assert_eq!(end, Some(Intake::End { newest_us: Some(77), next: 4 }));
+        let (messages, _) = from(FileClock::Recorded, 300_000);
+        assert_eq!(messages, ["3 @300000 a 3", "4 @400000 a 4"]);
+        assert_eq!(from(FileClock::Recorded, u64::MAX / 4).0, [""; 0]);
+    }
+
+    #[test]
+    fn a_boundary_cuts_every_lane_at_one_line() {
+        let line = format!("{{\"topic\":\"0\",\"payload\":\"{}\"}}\n", "x".repeat(1_000_000));
+        let (source, _file) = open(line.repeat(60).as_bytes(), FileClock::Live, 2);
+        let first = source.lanes[0].recv();
+        assert!(matches!(first, Some(Intake::Message(_))));
+        source.boundary(7);
+        let mut taken = 1;
+        let next = loop {
+            match source.lanes[0].recv().expect("a boundary comes before the end") {
+                Intake::Boundary { number: 7, next } => break next,
+                Intake::Message(_) => taken += 1,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(next, taken);
+        assert_eq!(source.lanes[1].recv(), Some(Intake::Boundary { number: 7, next }));
+    }
+
+    #[test]
     fn every_lane_learns_of_time_and_end() {
         let text = "{\"topic\":\"0\",\"arrived_at\":1,\"payload\":1}\n{\"topic\":\"1\",\"arrived_at\":250,\"payload\":2}\n";
         let (source, _file) = open(text.as_bytes(), FileClock::Recorded, 2);
@@ -301,7 +372,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let settings = FileSettings::new("/nowhere/press.jsonl");
-        let error = start("press", &settings, 1, Arc::new(|_: &[u8]| 0), Arc::new(ManualClock::new(0))).err();
+        let error = start(SourceSetup::new("press", &[], ""), &settings).err();
         let text = error.expect("no such file").to_string();
         assert!(text.contains("/nowhere/press.jsonl") && text.contains("press:"), "{text}");
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::message::{Intake, OVERSIZE_KEPT_BYTES, RawMessage};
 use crate::queue::{Closed, Waker};
-use crate::source::{LaneOf, SourceHandle, SourceStats};
+use crate::source::{SourceHandle, SourceSetup, SourceStats};
 use crate::thread::{StopSignal, Worker};
 use bytes::Bytes;
 use rumqttc::{
@@ -35,16 +35,13 @@ const READ_BYTES_TARGET: usize = 2 << 20;
 /// Starts a source that subscribes to `filters`. A broker that is away is no error: the source
 /// tries for ever and tells of it on lane 0.
 pub fn start(
-    name: &str,
+    setup: SourceSetup,
     settings: &MqttSettings,
     client_id: &str,
-    filters: Vec<String>,
-    lanes: usize,
-    lane_of: LaneOf,
-    clock: Arc<dyn Clock>,
 ) -> Result<SourceHandle, MqttError> {
-    check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
-    let connection = Connection::new(name, settings, client_id)?;
+    let SourceSetup { name, filters, lanes, lane_of, clock, .. } = setup;
+    check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.clone(), reason })?;
+    let connection = Connection::new(&name, settings, client_id)?;
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (lanes, receivers) = Lanes::new(lanes, queue_bytes_max, lane_of);
@@ -53,8 +50,8 @@ pub fn start(
     let waker: Waker = Arc::new(move || notified.notify_one());
     lanes.set_waker(&waker);
     let source = Source {
-        outage: Outage::new(name, settings),
-        name: name.to_owned(),
+        outage: Outage::new(&name, settings),
+        name: name.clone(),
         client: connection.client,
         subscriptions: filters
             .into_iter()
@@ -76,8 +73,8 @@ pub fn start(
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
     });
-    let worker = worker.map_err(|error| MqttError::Thread { name: name.to_owned(), error })?;
-    Ok(SourceHandle::new(name, receivers, stats, stop, worker))
+    let worker = worker.map_err(|error| MqttError::Thread { name: name.clone(), error })?;
+    Ok(SourceHandle::new(&name, receivers, stats, stop, worker))
 }
 
 struct Source {

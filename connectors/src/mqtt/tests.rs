@@ -7,7 +7,7 @@ use crate::message::{Intake, MessageBatch, RawMessage};
 use crate::queue::{Received, Refused};
 use crate::secret::Secret;
 use crate::sink::{Closed, SinkHandle};
-use crate::source::{LaneOf, SourceHandle};
+use crate::source::{LaneOf, SourceHandle, SourceSetup};
 use bytesize::ByteSize;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -30,7 +30,8 @@ fn settings(port: u16) -> MqttSettings {
 fn open_source(settings: &MqttSettings, name: &str, lanes: usize) -> SourceHandle {
     let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
     let clock = Arc::new(ManualClock::new(42));
-    source::start(name, settings, name, vec![format!("{name}/#")], lanes, lane_of, clock).expect("started")
+    let setup = SourceSetup::new(name, &[&format!("{name}/#")], "");
+    source::start(SourceSetup { lanes, lane_of, clock, ..setup }, settings, name).expect("started")
 }
 
 fn batch(messages: &[(&str, &[u8], bool)]) -> MessageBatch {

@@ -5,7 +5,7 @@
 //!   [ done | sent, waits for its ack | handed to the client | to hand over ]   then the rest of a batch
 //! ```
 
-use crate::message::MessageBatch;
+use crate::message::{MessageBatch, Receipt};
 use crate::queue::Weigh;
 use crate::sink::SinkStats;
 use bytes::Bytes;
@@ -23,8 +23,8 @@ pub(super) struct Window {
     handed: usize,
     /// How many from the front the client has written to the socket on this connection.
     sent: usize,
-    /// For each batch that is not done: how many of its messages are not, and its weight.
-    batches: VecDeque<(usize, usize)>,
+    /// For each batch that is not done: how many of its messages are not, its weight and receipt.
+    batches: VecDeque<(usize, usize, Receipt)>,
     stats: Arc<SinkStats>,
 }
 
@@ -71,7 +71,7 @@ impl Window {
         let invalid: Vec<String> =
             invalid.map(|((topic, _, _), _)| topic.chars().take(200).collect()).collect();
         let valid_count = batch.len() - invalid.len();
-        let MessageBatch { bytes, entries } = batch;
+        let MessageBatch { bytes, entries, receipt } = batch;
         let bytes = Bytes::from(bytes);
         let mut begin = 0;
         for (entry, valid) in entries.iter().zip(verdicts) {
@@ -90,7 +90,7 @@ impl Window {
             begin = end;
         }
         if valid_count > 0 {
-            self.batches.push_back((valid_count, weight));
+            self.batches.push_back((valid_count, weight, receipt));
         } else {
             self.stats.batch_done(weight);
         }
@@ -168,7 +168,7 @@ impl Window {
     }
 
     fn settle_one_of_batch(&mut self) {
-        let Some((left, weight)) = self.batches.front_mut() else {
+        let Some((left, weight, _)) = self.batches.front_mut() else {
             return;
         };
         *left -= 1;
