@@ -12,6 +12,7 @@ use crate::entanglement::{Lateness, Measure, Observation, Terms};
 use crate::functions::Emitted;
 use crate::life_cycle::{Phase, Reason, Transition};
 use crate::shadowing::{Shadowed, TimeSource};
+use crate::snapshot::{SnapshotError, is_time, require};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
 
@@ -31,6 +32,16 @@ pub struct Handled {
     pub change: u32,
     /// The twin was updated since its last sample.
     wants_sample: bool,
+}
+
+impl Handled {
+    /// Checks that what was decoded is of a twin with so many updates.
+    pub(crate) fn check(&self, updates: u64) -> Result<(), SnapshotError> {
+        let digital_us = self.digital_at.0;
+        require(self.revision <= updates, "it has more revisions than updates")?;
+        let is_fresh = digital_us == i64::MIN && !self.wants_sample;
+        require(is_time(digital_us) || is_fresh, "it was updated at no time")
+    }
 }
 
 impl Default for Handled {
@@ -364,6 +375,18 @@ fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, may_hasten: bool) {
     twin.handled.wake_us = twin.handled.wake_us.min(wanted_us);
 }
 
+/// Sets the wake of a twin that was restored, perhaps under other terms: no later than its next tick,
+/// which may have been due while the engine was down. Nothing else changes; where the terms are the
+/// same, its digital events are those of a twin that was never interrupted.
+pub fn rewake(twin: &mut Twin, terms: &Terms) {
+    let at_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
+    let sample_us = twin.handled.wants_sample.then(|| next_sample(twin, terms));
+    let silent_us = twin.life_cycle.unbinds_at(terms.unbind_after_us);
+    let judged_us = earliest_judgement(twin, terms, at_us);
+    let wanted_us = [sample_us, silent_us, judged_us].into_iter().flatten().min();
+    twin.handled.wake_us = wanted_us.unwrap_or(NEVER_US);
+}
+
 /// No later than [`next_judgement`], and cheap.
 fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
     match waits_for(twin, terms) {
@@ -376,6 +399,6 @@ fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod wakes;

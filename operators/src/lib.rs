@@ -9,6 +9,7 @@
 //! same input gives the same output and every rule of the semantics is tested by a table, in
 //! milliseconds. The `dataflows` crate wraps these steps into operators of a dataflow.
 
+pub mod adaptation;
 pub mod batch;
 pub mod decode;
 pub mod digital;
@@ -18,9 +19,12 @@ mod fixture;
 pub mod functions;
 pub mod handler;
 pub mod id;
+pub mod layout;
 pub mod life_cycle;
 pub mod model;
+mod packed;
 pub mod problem;
 pub mod shadowing;
+pub mod snapshot;
 pub mod time;
 pub mod twin;

@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::{SnapshotError, is_time, require};
+
 /// Where in its life a twin is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,6 +149,11 @@ impl LifeCycle {
     /// When it was last heard; 0 where it never was.
     pub fn heard_us(&self) -> i64 {
         self.heard_us
+    }
+
+    /// Checks that what was decoded has its times.
+    pub(crate) fn check(&self) -> Result<(), SnapshotError> {
+        require(is_time(self.since_us) && is_time(self.heard_us), "its life went on at no time")
     }
 
     /// A live update came: Unbound -> Bound (rule 5.1).

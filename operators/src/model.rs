@@ -35,6 +35,21 @@ pub enum KindName {
     Object,
 }
 
+impl KindName {
+    /// The word in a job file.
+    pub fn word(self) -> &'static str {
+        match self {
+            KindName::Double => "double",
+            KindName::Integer => "integer",
+            KindName::Boolean => "boolean",
+            KindName::String => "string",
+            KindName::Enum => "enum",
+            KindName::Array => "array",
+            KindName::Object => "object",
+        }
+    }
+}
+
 /// A property of a type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

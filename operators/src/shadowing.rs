@@ -4,6 +4,8 @@
 //! does not undo a newer one. A clock that lies orders nothing (rule 3.3), and one that stepped
 //! back does not freeze the twin (rule 3.4, see `StepDetector` below).
 
+pub(crate) mod restore;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{ClaimedTime, Event};
@@ -109,6 +111,7 @@ impl Touched {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shadow {
     update: u64,
+    #[serde(with = "crate::packed")]
     slots: Box<[Slot]>,
     /// Values of the properties that are text, array or object; their slot has the index.
     #[allow(
@@ -120,7 +123,7 @@ pub struct Shadow {
 }
 
 /// One property: 16 bytes. What the bits mean is known from the model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Slot {
     bits: u64,
     ordered_at: i64,
@@ -346,8 +349,8 @@ impl StepDetector {
             *self = Self::begin(device_us, arrival_us);
         }
         self.last_device_us = device_us;
-        self.updates += 1;
-        let device_span_us = device_us - self.first_device_us;
+        self.updates = self.updates.saturating_add(1);
+        let device_span_us = device_us.saturating_sub(self.first_device_us);
         let arrival_span_us = arrival_us.saturating_sub(self.first_arrival_us);
         self.updates >= STEP_UPDATES_MIN
             && arrival_span_us >= STEP_SPAN_MIN_US

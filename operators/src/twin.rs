@@ -1,5 +1,7 @@
 //! A twin: its type, compiled, and its record, in which each step owns its named part.
 
+use serde::{Deserialize, Serialize};
+
 use crate::entanglement::{Entanglement, Terms};
 use crate::functions::{Augmentation, Functions};
 use crate::handler::Handled;
@@ -36,7 +38,7 @@ pub struct StreamOf {
 }
 
 /// The live record of one twin. One owner: the bin that it stands in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Twin {
     /// Number of its type.
     pub twin_type: u16,

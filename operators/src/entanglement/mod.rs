@@ -10,9 +10,12 @@ mod window;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use settings::WINDOW_US;
 pub use settings::{EntanglementSettings, ExpectedRate, Terms, WarmUp};
+pub(crate) use window::restore::WindowChange;
 pub use window::{Lateness, Observation};
 
+use crate::snapshot::{SnapshotError, is_time, require};
 use window::{Counts, Window};
 
 /// The part of a twin's record that entanglement owns.
@@ -60,11 +63,33 @@ impl Entanglement {
         self.window.warm()
     }
 
+    /// Checks that what was decoded is of a twin with so many streams, whose window is this long and
+    /// which was last consolidated at `digital_us`.
+    pub(crate) fn check(&self, streams: usize, window_us: i64, digital_us: i64) -> Result<(), SnapshotError> {
+        require(self.first_bound_us().is_none_or(is_time), "it was first bound at no time")?;
+        self.window.check(streams, window_us, digital_us)
+    }
+
+    /// The same observations under a changed job, of a twin last consolidated at `digital_us`. A window
+    /// that is longer now knows nothing of the time before the shorter one, so nothing is expected of
+    /// that time: the twin counts as bound since then.
+    pub(crate) fn adapt(mut self, change: &WindowChange, digital_us: i64) -> Self {
+        if change.now_us > change.before_us && self.first_bound_us != NEVER_BOUND {
+            self.first_bound_us = self.first_bound_us.max(digital_us.saturating_sub(change.before_us));
+        }
+        Self { window: self.window.adapt(change), ..self }
+    }
+
     /// Notes that the twin was bound; only the first time counts (rule 4.3).
     pub fn bind(&mut self, at_us: i64) {
         if self.first_bound_us == NEVER_BOUND {
             self.first_bound_us = at_us;
         }
+    }
+
+    /// Whether the twin ever was bound.
+    pub(crate) fn was_bound(&self) -> bool {
+        self.first_bound_us().is_some()
     }
 
     /// When the twin was first bound, if it was.
@@ -258,7 +283,7 @@ fn period_us_max(terms: &Terms) -> f64 {
 /// The first instant in (`from_us`, `to_us`] at which `holds`, which holds at the end. A guess that
 /// is right within a few microseconds saves most of the search.
 fn first_true(mut from_us: i64, mut to_us: i64, guess_us: i64, holds: impl Fn(i64) -> bool) -> i64 {
-    let (before_us, after_us) = (guess_us - 2, guess_us + 2);
+    let (before_us, after_us) = (guess_us.saturating_sub(2), guess_us.saturating_add(2));
     if before_us > from_us && before_us < to_us && !holds(before_us) {
         from_us = before_us;
     }

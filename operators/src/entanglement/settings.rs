@@ -171,7 +171,7 @@ pub struct Terms {
 impl Terms {
     /// Compiles the settings with the rates of the type's streams.
     pub fn compile(settings: &EntanglementSettings, rates: &[ExpectedRate]) -> Result<Self, Problem> {
-        let window_us = at_least(settings.window, SUB_WINDOWS as i64, "window")?;
+        let window_us = at_least(settings.window, WINDOW_US.start, "window")?;
         let desired_timeliness_us = at_least(settings.desired_timeliness, 1, "desired_timeliness")?;
         let sample_us = at_least(settings.sample, 1_000, "sample")?;
         let is_share = |share: f64| share > 0.0 && share <= 1.0;
@@ -235,10 +235,13 @@ impl Terms {
     }
 }
 
+/// How long a window may be: at least a microsecond a sub-window, and at most a tenth of the range of
+/// 64 bits, so that sums of times never overflow.
+pub(crate) const WINDOW_US: std::ops::Range<i64> = SUB_WINDOWS as i64..i64::MAX / 10;
+
 fn at_least(duration: Duration, least_us: i64, key: &str) -> Result<i64, Problem> {
     let found_us = duration_us(duration);
-    // A tenth of the range of 64 bits, so that sums of times never overflow.
-    if (least_us..i64::MAX / 10).contains(&found_us) {
+    if (least_us..WINDOW_US.end).contains(&found_us) {
         return Ok(found_us);
     }
     Err(Problem::new(

@@ -5,6 +5,8 @@
 //! the same 2 KB however fast it is. Once it has left the exact form a window comes back to it when
 //! it has run empty.
 
+pub(crate) mod restore;
+
 use serde::{Deserialize, Serialize};
 
 /// Most observations that are kept one by one.
@@ -67,12 +69,13 @@ pub enum Window {
 pub struct Exact {
     /// Instant that the observations' times are counted from.
     base_us: i64,
+    #[serde(with = "crate::packed")]
     kept: Vec<Kept>,
     on_time: u32,
 }
 
 /// An observation in 12 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Kept {
     /// Ticks since the base; see [`tick_shift`].
     ticks: u32,
@@ -355,7 +358,10 @@ impl Coarse {
         self.received = self.received.saturating_add(1);
         self.on_time = self.on_time.saturating_add(u32::from(observation.on_time));
         if let Some(by_stream) = &mut self.by_stream {
-            by_stream.row_mut(slot)[usize::from(observation.stream)] += 1;
+            // After a restore some may be of a stream that is gone, and so of none.
+            if let Some(received) = by_stream.row_mut(slot).get_mut(usize::from(observation.stream)) {
+                *received = received.saturating_add(1);
+            }
         }
     }
 

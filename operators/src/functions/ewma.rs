@@ -18,7 +18,7 @@ pub struct EwmaSettings {
 
 #[derive(Clone, Debug)]
 pub(super) struct Ewma {
-    half_life_us: f64,
+    pub(super) half_life_us: f64,
 }
 
 /// The average so far, and the time of its last value.

@@ -25,7 +25,7 @@ fn samples_max() -> usize {
 
 #[derive(Clone, Debug)]
 pub(super) struct Mean {
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
 }
 
 impl MeanSettings {

@@ -10,6 +10,7 @@ mod linear;
 mod mean;
 mod outlier;
 mod rate;
+pub(crate) mod restore;
 mod samples;
 mod threshold;
 
@@ -21,6 +22,7 @@ pub use self::linear::LinearSettings;
 pub use self::mean::MeanSettings;
 pub use self::outlier::OutlierSettings;
 pub use self::rate::RateSettings;
+pub use self::restore::{FunctionLayout, MemoryKind};
 pub use self::threshold::ThresholdSettings;
 
 use crate::model::{Kind, Model, Value};

@@ -41,7 +41,7 @@ fn samples_max() -> usize {
 
 #[derive(Clone, Debug)]
 pub(super) struct Outlier {
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     sigma: f64,
     samples_min: usize,
 }

@@ -25,8 +25,8 @@ pub struct ThresholdSettings {
 #[derive(Clone, Debug)]
 pub(super) struct Threshold {
     /// 1 to watch for greater values, -1 for lesser: both are then the same comparison.
-    sign: f64,
-    limit: f64,
+    pub(super) sign: f64,
+    pub(super) limit: f64,
     clear: f64,
 }
 
