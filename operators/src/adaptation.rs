@@ -318,3 +318,6 @@ fn numbers<'a>(
 ) -> HashMap<&'a str, usize> {
     names.enumerate().rev().map(|(number, name)| (name, number)).collect()
 }
+
+#[cfg(test)]
+mod tests;

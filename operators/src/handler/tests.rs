@@ -14,7 +14,7 @@ use crate::fixture::{Update, apply, twin_type};
 /// A line for each digital event. Shared with the property tests of wakes.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Updates that only make history say nothing.
     quiet: bool,
 }

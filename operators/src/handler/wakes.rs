@@ -5,13 +5,17 @@
 //! often a worker ticks, and where it ticks only at the wake that the twin asked for, the sequence of
 //! digital events must be the same, to the last digit. What a twin asks for must never be later than
 //! its next tick.
+//!
+//! A twin may be written as a record and restored from it at any of these updates: no one must notice.
 
 use proptest::prelude::*;
 
 use super::tests::Recorder;
 use super::*;
+use crate::adaptation::Adaptation;
 use crate::batch::ClaimedTime;
 use crate::fixture::{Update, apply, twin_type};
+use crate::layout::Layout;
 
 /// See [`any_step`].
 type Step = (f64, i64, u16, bool, bool);
@@ -114,13 +118,22 @@ enum Look {
     Late,
 }
 
-/// Runs a case; answers its digital events, or what is wrong with a wake.
-fn run(case: &Case, look: Look) -> Result<Vec<String>, String> {
+/// Runs a case; answers its digital events, or what is wrong with a wake. Before each update whose
+/// number `interrupts` names, the twin is restored from its record.
+fn run(case: &Case, look: Look, interrupts: impl Fn(usize) -> bool) -> Result<Vec<String>, String> {
     let definition = &case.definition;
+    let types = [definition.clone()];
+    let (adaptation, _) = Adaptation::new(&Layout::of(&types), &types).expect("nothing has changed");
+    let mut bytes = Vec::new();
     let mut twin = Twin::new(0, definition);
     let mut recorder = Recorder::default();
     let mut now_us = case.updates[0].digital_us;
     for (number, update) in case.updates.iter().enumerate() {
+        if interrupts(number) {
+            bytes.clear();
+            twin.write(&mut bytes);
+            twin = adaptation.restore(&bytes).expect("it was written");
+        }
         idle(&mut twin, definition, &mut now_us, update.digital_us, look, &mut recorder);
         if number == case.lost_before {
             source_lost("p", &mut twin, definition, update.digital_us, 7, &mut recorder);
@@ -172,9 +185,25 @@ proptest! {
         step_gaps in 0.1f64..20.0,
     ) {
         let step_us = (step_gaps * case.gap_us as f64) as i64;
-        let expected = run(&case, Look::Always).map_err(TestCaseError::fail)?;
+        let expected = run(&case, Look::Always, |_| false).map_err(TestCaseError::fail)?;
         for look in [Look::Late, Look::Wake, Look::Every(step_us)] {
-            let found = run(&case, look).map_err(TestCaseError::fail)?;
+            let found = run(&case, look, |_| false).map_err(TestCaseError::fail)?;
+            let first = expected.iter().zip(&found).find(|(a, b)| a != b);
+            prop_assert!(first.is_none(), "{first:?}");
+            prop_assert_eq!(expected.len(), found.len());
+        }
+    }
+
+    #[test]
+    fn the_digital_events_are_the_same_when_the_twin_is_restored(
+        case in any_case(),
+        step_gaps in 0.1f64..20.0,
+        interrupted in prop::collection::vec(prop::bool::weighted(0.1), 400),
+    ) {
+        let step_us = (step_gaps * case.gap_us as f64) as i64;
+        let expected = run(&case, Look::Always, |_| false).map_err(TestCaseError::fail)?;
+        for look in [Look::Always, Look::Late, Look::Wake, Look::Every(step_us)] {
+            let found = run(&case, look, |number| interrupted[number]).map_err(TestCaseError::fail)?;
             let first = expected.iter().zip(&found).find(|(a, b)| a != b);
             prop_assert!(first.is_none(), "{first:?}");
             prop_assert_eq!(expected.len(), found.len());

@@ -202,3 +202,6 @@ impl ByStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
