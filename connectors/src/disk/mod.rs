@@ -3,12 +3,15 @@
 //!
 //! ```text
 //!   journal, segments, checkpoints ──► Disk ──► SystemDisk   the machine's
+//!                                          '──► SimDisk      in memory, fails on command
 //! ```
 //! What was written survives a crash of the process at once, and a loss of power only after `sync`
 //! of the file and, where its name is new, `sync_folder` of its folder.
 
+mod sim;
 mod system;
 
+pub use sim::{Fault, SimDisk};
 pub use system::SystemDisk;
 
 use std::io::{self, Write};
@@ -67,6 +70,14 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     drop(file);
     disk.rename(&beside, path)?;
     disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes a folder that survives a loss of power: the names of all folders made for it are synced too.
+pub fn make_durable_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && disk.len(path).is_err();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    disk.make_folder(folder)?;
+    missing.iter().rev().try_for_each(|made| disk.sync_folder(made.parent().unwrap_or(Path::new(""))))
 }
 
 /// The name of a file that is not complete yet: `.<name>.inprogress` beside it.
