@@ -18,6 +18,7 @@ pub mod failpoint;
 pub mod file;
 pub mod folder;
 pub mod format;
+pub mod journal;
 pub mod memory;
 pub mod message;
 pub mod mqtt;
