@@ -47,6 +47,8 @@ failpoints! {
     JournalFile = "journal.file",
     /// A file of a journal that is no longer needed is about to be removed.
     JournalRemove = "journal.remove",
+    /// What a source remembers of its session at the broker is about to be replaced.
+    JournalSession = "journal.session",
     /// Rows are about to be written to a segment of the archive.
     SegmentAppend = "segment.append",
     /// Segments are about to be synced for a checkpoint.

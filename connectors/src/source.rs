@@ -77,6 +77,8 @@ pub struct SourceStats {
     pub journal_bytes: AtomicU64,
     /// How often its journal was synced.
     pub journal_syncs: AtomicU64,
+    /// Messages that an earlier run had taken, handed over again from the journal.
+    pub replayed: AtomicU64,
     /// Messages that had been taken before, and were dropped (rule 7.2).
     pub repeats: AtomicU64,
     /// Whether its journal is full, and the source waits for a checkpoint.

@@ -40,15 +40,20 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Makes everything ready; connects only when the event loop is driven.
-    pub(super) fn new(name: &str, settings: &MqttSettings, client_id: &str) -> Result<Self, MqttError> {
+    /// Makes everything ready, with the options of a clean session as `adjust` changes them; connects
+    /// only when the event loop is driven.
+    pub(super) fn new(
+        name: &str,
+        settings: &MqttSettings,
+        client_id: &str,
+        adjust: impl FnOnce(&mut MqttOptions),
+    ) -> Result<Self, MqttError> {
         settings.check().map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
         let address = settings.address();
         let (host, port) = address.map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
         // The library joins host and port with a colon, which an IPv6 address needs brackets for.
         let host = if host.contains(':') { format!("[{host}]") } else { host };
-        let client_id = settings.client_id.as_deref().unwrap_or(client_id);
-        let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
+        let mut options = MqttOptions::new(settings.client_id(client_id), Broker::tcp(host, port));
         options
             .set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX))
             .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX)
@@ -63,6 +68,7 @@ impl Connection {
             (Some(user), None) => options.set_username(user.as_str()),
             _ => options.clear_auth(),
         };
+        adjust(&mut options);
         let (client, mut event_loop) =
             AsyncClient::builder(options).capacity(2 * usize::from(IN_FLIGHT_MAX)).build();
         let mut network = NetworkOptions::new();

@@ -1,13 +1,20 @@
 //! MQTT 3.1.1 over TCP. The client library stays behind this module.
 //!
-//! `source` takes messages from a broker, `sink` publishes to one, `embedded` is a small broker
-//! inside the process for the demo and for tests.
+//! `source` takes messages from a broker and loses none, `sink` publishes to one, `embedded` is a small
+//! broker inside the process for the demo and for tests.
 
 mod client;
 pub mod embedded;
+mod repeats;
+mod session;
 pub mod sink;
+mod socket;
 pub mod source;
 mod window;
+
+pub use session::SessionError;
+
+use crate::journal::{JournalError, JournalSettings};
 
 use crate::secret::Secret;
 use bytesize::ByteSize;
@@ -41,6 +48,9 @@ pub struct MqttSettings {
     /// How much may wait in memory: of a source in each lane, of a sink in all.
     #[serde(default = "queue_default")]
     pub queue: ByteSize,
+    /// How much a source keeps on disk until a checkpoint has it: `{size: 1GB, file: 16MB}`.
+    #[serde(default)]
+    pub journal: JournalSettings,
 }
 
 /// Why a connector to a broker could not be started. A broker that is away is no reason: it is
@@ -65,6 +75,22 @@ pub enum MqttError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// What it keeps on disk cannot be used.
+    #[error("{name}: {error}")]
+    Journal {
+        /// The connector's name.
+        name: String,
+        /// Why, and what to do.
+        error: JournalError,
+    },
+    /// What it remembers of its session cannot be used.
+    #[error("{name}: {error}")]
+    Session {
+        /// The connector's name.
+        name: String,
+        /// Why, and what to do.
+        error: SessionError,
+    },
     /// The broker inside the process did not come up.
     #[error("the embedded broker did not start: {reason}; check that TCP ports on 127.0.0.1 may be opened")]
     Embedded {
@@ -85,7 +111,13 @@ impl MqttSettings {
             qos: qos_default(),
             max_payload: max_payload_default(),
             queue: queue_default(),
+            journal: JournalSettings::default(),
         }
+    }
+
+    /// What the broker knows the client by, where the caller would choose `default`.
+    pub(crate) fn client_id<'a>(&'a self, default: &'a str) -> &'a str {
+        self.client_id.as_deref().unwrap_or(default)
     }
 
     /// Says what cannot work, and what to write instead. Makes no connection.
@@ -109,7 +141,7 @@ impl MqttSettings {
         if self.password.is_some() && self.user.is_none() {
             return Err("a password without a user cannot be sent; add `user`".into());
         }
-        Ok(())
+        self.journal.check()
     }
 
     /// Host and port.
@@ -197,6 +229,8 @@ mod settings_tests {
         check(r#"{"url":"mqtt://broker","keep_alive":"100ms"}"#, Err("whole seconds"));
         check(r#"{"url":"mqtt://broker","password":"p"}"#, Err("add `user`"));
         check(r#"{"url":"mqtt://broker","queue":"0B"}"#, Err("more than 0"));
+        check(r#"{"url":"mqtt://broker","journal":{"size":"2MB"}}"#, Ok(("broker", 1883)));
+        check(r#"{"url":"mqtt://broker","journal":{"size":"1kB"}}"#, Err("write for example {size: 1GB"));
     }
 
     #[test]

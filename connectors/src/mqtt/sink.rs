@@ -24,7 +24,7 @@ use tracing::warn;
 
 /// Starts a sink. A broker that is away is no error: it is tried for ever.
 pub fn start(name: &str, settings: &MqttSettings, client_id: &str) -> Result<SinkHandle, MqttError> {
-    let connection = Connection::new(name, settings, client_id)?;
+    let connection = Connection::new(name, settings, client_id, |_| {})?;
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (outage, quality) = (Outage::new(name, settings), client::quality(settings));
     let handle = SinkHandle::start(name, queue_bytes_max, move |work| {

@@ -1,75 +1,143 @@
-//! Takes messages from a broker.
+//! Takes messages from a broker, and loses none (rules 7.1 and 7.2).
 //!
 //! ```text
-//!   socket --> event loop --(up to 128 packets at once)--> lane 0: waiting --> queue
-//!                                                          lane 1: waiting --> queue
+//!                                  .--> lane 0: waiting --> queue
+//!   socket --> event loop --> journal --> lane 1: waiting --> queue
+//!      ^                         |
+//!      '------- PUBACK <------ synced          at the start: journal --> lanes
 //! ```
-//! One thread drives the connection. Everything that one read of the socket brings goes to the
-//! lanes with one lock a lane, and no read waits for more. While a lane is full nothing is read, so
-//! that the broker and its publishers feel it; only now and then is one packet taken, because a
-//! broker ends a connection that it does not hear from.
+//! One thread drives the connection. What one read of the socket brings (up to 128 packets) is one
+//! frame of the journal, and goes to the lanes at once, with one lock a lane: only the acknowledgement
+//! waits for the disk. While a lane or the journal is full nothing is read, so that the broker and its
+//! publishers feel it; a ping now and then keeps the connection.
+//!
+//! At quality of service 1 the broker keeps the session while the engine is down. What it then sends
+//! again is known by packet id and digest where it had come already. At 0 the journal is for replays
+//! only: what comes while nobody listens is gone.
+
+mod packet;
 
 use super::client::{self, Connection, Outage, PACKET_BATCH_MAX};
+use super::repeats::Repeats;
+use super::session::Session;
+use super::socket::Line;
 use super::{MqttError, MqttSettings};
+use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::failpoint::{self, Failpoint};
+use crate::journal::{Journal, JournalError, JournalSetup, Record};
 use crate::lanes::Lanes;
-use crate::message::{Intake, OVERSIZE_KEPT_BYTES, RawMessage};
+use crate::message::Intake;
 use crate::queue::{Closed, Waker};
+use crate::reminder::Reminder;
 use crate::source::{SourceHandle, SourceSetup, SourceStats};
 use crate::thread::{StopSignal, Worker};
-use bytes::Bytes;
-use rumqttc::{
-    AsyncClient, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeFilter, SubscribeReasonCode,
-};
+use rumqttc::{AckMode, AsyncClient, Event, EventLoop, SubscribeFilter};
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tracing::{error, warn};
+use tracing::{info, warn};
 
 /// About how many bytes one read of the socket may bring, so that 128 large messages are not
 /// taken over the bound of a lane at once.
 const READ_BYTES_TARGET: usize = 2 << 20;
 
+/// About how many bytes of the journal are handed over before it is looked whether they have room.
+const REPLAY_BYTES: usize = 256 << 10;
+
+/// How long the end waits for the broker to take the last acknowledgements and the goodbye.
+const GOODBYE_MAX: Duration = Duration::from_millis(100);
+
 /// Starts a source that subscribes to `filters`. A broker that is away is no error: the source
-/// tries for ever and tells of it on lane 0.
+/// tries for ever and tells of it on lane 0. A journal that cannot be used is one.
 pub fn start(
     setup: SourceSetup,
     settings: &MqttSettings,
     client_id: &str,
 ) -> Result<SourceHandle, MqttError> {
-    let SourceSetup { name, filters, lanes, lane_of, clock, .. } = setup;
+    let SourceSetup { name, filters, lanes, lane_of, clock, next, folder, disk, alarm } = setup;
     check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.clone(), reason })?;
-    let connection = Connection::new(&name, settings, client_id)?;
+    let (line, is_kept) = (Line::default(), settings.qos > 0);
+    let connection = Connection::new(&name, settings, client_id, |options| {
+        options.set_clean_session(!is_kept).set_ack_mode(AckMode::Manual);
+        line.carry(options);
+    })?;
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
+    let woken = Arc::new(Notify::new());
+    let notified = woken.clone();
+    let waker: Waker = Arc::new(move || notified.notify_one());
+    let client_id = settings.client_id(client_id);
+    let session = Session::read(&*disk, &folder);
+    let session = session.map_err(|error| MqttError::Session { name: name.clone(), error })?;
+    let session = session.filter(|session| is_kept && session.is_of(&settings.url, client_id));
+    // Without a session nothing in the journal can come again.
+    let mut repeats = Repeats::new(session.as_ref().map_or(u64::MAX, |session| session.since));
+    let journal_setup = JournalSetup {
+        name: name.clone(),
+        folder: folder.clone(),
+        disk: disk.clone(),
+        settings: settings.journal,
+        alarm: alarm.clone(),
+        waker: waker.clone(),
+    };
+    let journal = Journal::open(journal_setup, |_, record| {
+        if let Record::Message { packet_id, message } = record {
+            repeats.see(*packet_id, message);
+        }
+    });
+    let journal = journal.and_then(|mut journal| journal.go_on_at(next).map(|()| journal));
+    let journal = journal.map_err(|error| MqttError::Journal { name: name.clone(), error })?;
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (lanes, receivers) = Lanes::new(lanes, queue_bytes_max, lane_of);
-    let room = Arc::new(Notify::new());
-    let notified = room.clone();
-    let waker: Waker = Arc::new(move || notified.notify_one());
     lanes.set_waker(&waker);
+    stop.set_waker(waker);
+    let mut outage = Outage::new(&name, settings);
+    outage.is_reported = journal.is_lost();
     let source = Source {
-        outage: Outage::new(&name, settings),
         name: name.clone(),
         client: connection.client,
         subscriptions: filters
-            .into_iter()
-            .map(|filter| SubscribeFilter::new(filter, client::quality(settings)))
+            .iter()
+            .map(|filter| SubscribeFilter::new(filter.clone(), client::quality(settings)))
             .collect(),
+        session: Session {
+            since: journal.next(),
+            url: settings.url.clone(),
+            client_id: client_id.to_owned(),
+            filters,
+        },
+        known: session,
+        is_kept,
+        line,
+        next: if next == 0 { journal.first() } else { next },
+        journal,
+        repeats,
+        unacknowledged: VecDeque::new(),
+        records: Vec::new(),
         lanes,
-        room,
+        woken,
+        stop: stop.clone(),
         payload_bytes_max: usize::try_from(settings.max_payload.as_u64()).unwrap_or(usize::MAX),
         keep_alive: settings.keep_alive,
         clock,
+        folder,
+        disk,
+        alarm,
         stats: stats.clone(),
-        position: 0,
+        outage,
+        newest_us: None,
         largest_bytes: 0,
+        committed: 0,
+        trouble: Reminder::default(),
     };
-    let (event_loop, runtime, stopped) =
-        (connection.event_loop, connection.runtime, client::notify_on_stop(&stop));
+    let (event_loop, runtime) = (connection.event_loop, connection.runtime);
     let worker = Worker::spawn(&format!("source-{name}"), move || {
-        runtime.block_on(source.run(event_loop, &stopped));
+        runtime.block_on(source.run(event_loop));
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
     });
@@ -81,41 +149,142 @@ struct Source {
     name: String,
     client: AsyncClient,
     subscriptions: Vec<SubscribeFilter>,
+    /// The session as this run wants it, and as an earlier one may have left it.
+    session: Session,
+    known: Option<Session>,
+    /// The broker keeps the session.
+    is_kept: bool,
+    line: Line,
+    journal: Journal,
+    repeats: Repeats,
+    /// Packet ids of this connection that are still to be acknowledged, in the order in which they
+    /// came, with the positions that must be durable before.
+    unacknowledged: VecDeque<(u64, u16)>,
+    /// What one read has brought.
+    records: Vec<Record>,
     lanes: Lanes,
-    /// Notified when a full lane has room again, or is gone.
-    room: Arc<Notify>,
+    /// Notified when a lane has room again or is gone, when the journal was synced, and when something
+    /// is asked.
+    woken: Arc<Notify>,
+    stop: Arc<StopSignal>,
     payload_bytes_max: usize,
     keep_alive: Duration,
     clock: Arc<dyn Clock>,
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    alarm: Arc<Alarm>,
     stats: Arc<SourceStats>,
     outage: Outage,
-    position: u64,
+    /// The first position that was not handed to the lanes.
+    next: u64,
+    newest_us: Option<i64>,
     /// The largest payload of the last read.
     largest_bytes: usize,
+    committed: u64,
+    /// Files of the journal that cannot be removed.
+    trouble: Reminder,
 }
 
-/// The engine has taken its ends of the lanes away, or the source was told to stop.
-struct Ended;
+/// Why the source does not go on.
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The engine has taken its ends of the lanes away.
+    Abandoned,
+    /// Something could not be kept; the alarm is raised.
+    Failed,
+}
 
 impl From<Closed> for Ended {
     fn from(_: Closed) -> Self {
-        Self
+        Self::Abandoned
+    }
+}
+
+impl From<JournalError> for Ended {
+    /// The journal raises the alarm itself where it fails.
+    fn from(_: JournalError) -> Self {
+        Self::Failed
     }
 }
 
 impl Source {
-    async fn run(mut self, mut event_loop: EventLoop, stopped: &Notify) {
-        tokio::select! {
-            biased;
-            () = stopped.notified() => {}
-            Ended = self.work(&mut event_loop) => {}
+    async fn run(mut self, mut event_loop: EventLoop) {
+        self.show_journal();
+        let ended = match self.replay().await {
+            Ok(()) => self.work(&mut event_loop).await,
+            Err(ended) => ended,
+        };
+        match ended {
+            Ended::Stopped | Ended::Abandoned => self.finish(&mut event_loop),
+            // Whoever hears the alarm ends the run. An end of the lanes before would look like the end
+            // of the input.
+            Ended::Failed => {
+                while !self.stop.is_asked() {
+                    self.woken.notified().await;
+                }
+            }
         }
         // Best effort, so that the broker does not take the end for a failure.
         if self.client.try_disconnect_now().is_ok() {
-            let goodbye = async { while event_loop.poll().await.is_ok() {} };
-            _ = tokio::time::timeout(Duration::from_millis(100), goodbye).await;
+            let goodbye = async {
+                self.line.flush().await;
+                while event_loop.poll().await.is_ok() {}
+            };
+            _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
         }
         self.stats.set_connected(false);
+    }
+
+    /// Hands over and acknowledges everything that was taken.
+    fn finish(&mut self, event_loop: &mut EventLoop) {
+        let outcome = self.take_all(event_loop, self.clock.wall_us()).and_then(|()| {
+            self.journal.wait_synced()?;
+            self.acknowledge()
+        });
+        if !matches!(outcome, Err(Ended::Failed)) {
+            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: self.next });
+        }
+        // An error says that nobody reads the lanes any more, which is an end as good.
+        _ = self.lanes.flush_over_bound();
+    }
+
+    /// Hands over what an earlier run has left in the journal.
+    async fn replay(&mut self) -> Result<(), Ended> {
+        let begin = self.next;
+        let mut records = self.journal.read_from(begin);
+        loop {
+            self.attend()?;
+            if self.lanes.are_blocked() {
+                self.woken.notified().await;
+                continue;
+            }
+            let mut bytes = 0;
+            while bytes < REPLAY_BYTES {
+                let (position, record) = match records.next() {
+                    Some(Ok(record)) => record,
+                    None => {
+                        self.lanes.flush()?;
+                        let records = self.next - begin;
+                        if records > 0 {
+                            info!(source = %self.name, records, "journal replayed");
+                        }
+                        return Ok(());
+                    }
+                    Some(Err(error)) => {
+                        self.alarm.raise(format!("journal of {}: {error}", self.name));
+                        return Err(Ended::Failed);
+                    }
+                };
+                if let Record::Message { message, .. } = &record {
+                    bytes += message.topic.len() + message.payload.len();
+                    self.stats.replayed.fetch_add(1, Ordering::Relaxed);
+                }
+                self.put_down(record);
+                self.next = position + 1;
+            }
+            self.lanes.flush()?;
+        }
     }
 
     async fn work(&mut self, event_loop: &mut EventLoop) -> Ended {
@@ -127,140 +296,147 @@ impl Source {
     }
 
     async fn step(&mut self, event_loop: &mut EventLoop) -> Result<(), Ended> {
+        self.wait_for_room().await?;
         let outcome = self.poll(event_loop).await?;
         let arrived_at_us = self.clock.wall_us();
         self.largest_bytes = 0;
         let error = match outcome {
             Ok(event) => {
-                self.take(event, arrived_at_us);
+                self.take(event, arrived_at_us)?;
                 None
             }
             Err(error) => Some(error),
         };
         // What one read brought waits in the event loop, also when the connection broke after it.
-        while let Some(event) = event_loop.state.events.pop_front() {
-            self.take(event, arrived_at_us);
-        }
+        self.take_all(event_loop, arrived_at_us)?;
         self.lanes.flush()?;
         event_loop.mqtt_options.set_read_batch_size(self.read_batch());
         match error {
             Some(error) => self.lost(&error).await,
-            None if self.lanes.are_blocked() => self.wait_for_room(event_loop).await,
             None => Ok(()),
         }
     }
 
-    /// Drives the connection to its next event. Room in a lane is used meanwhile; the poll itself
-    /// is never given up half-way, because an acknowledgement could be lost with it.
+    /// Drives the connection to its next event, and does meanwhile what else is to be done.
     async fn poll(
         &mut self,
         event_loop: &mut EventLoop,
     ) -> Result<Result<Event, rumqttc::ConnectionError>, Ended> {
+        let line = self.line.clone();
         let mut poll = pin!(event_loop.poll());
         loop {
+            self.attend()?;
             tokio::select! {
                 biased;
                 outcome = &mut poll => return Ok(outcome),
-                () = self.room.notified() => self.lanes.flush()?,
+                () = self.woken.notified() => {}
+                () = line.flush(), if line.is_behind() => {}
             }
         }
     }
 
-    fn take(&mut self, event: Event, arrived_at_us: i64) {
-        match event {
-            Event::Incoming(Packet::Publish(publish)) => self.take_message(publish, arrived_at_us),
-            Event::Incoming(Packet::ConnAck(_)) => self.connected(arrived_at_us),
-            Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer),
-            _ => {}
+    /// What others want of the source, and what the journal allows; done whenever the thread wakes.
+    fn attend(&mut self) -> Result<(), Ended> {
+        if self.journal.has_failed() {
+            return Err(Ended::Failed);
         }
+        if self.stop.is_asked() {
+            return Err(Ended::Stopped);
+        }
+        self.acknowledge()?;
+        let committed = self.stop.committed();
+        if committed > self.committed {
+            self.committed = committed;
+            self.truncate(committed);
+        }
+        if let Some(number) = self.stop.take_boundary() {
+            // A checkpoint must not have what a loss of power could take away: it would come again.
+            self.journal.wait_synced()?;
+            self.lanes.push_all(&Intake::Boundary { number, next: self.next });
+        }
+        Ok(self.lanes.flush()?)
     }
 
-    fn take_message(&mut self, publish: Publish, arrived_at_us: i64) {
-        let Publish { topic, payload, retain, dup, .. } = publish;
-        self.position += 1;
-        self.stats.add(1, payload.len() as u64);
-        self.largest_bytes = self.largest_bytes.max(payload.len());
-        let is_oversize = payload.len() > self.payload_bytes_max;
-        let message = RawMessage {
-            position: self.position,
-            arrived_at_us,
-            topic,
-            oversize: is_oversize.then_some(payload.len() as u64),
-            // Copied, so that the first bytes do not keep the whole in memory.
-            payload: if is_oversize {
-                Bytes::copy_from_slice(&payload[..payload.len().min(OVERSIZE_KEPT_BYTES)])
-            } else {
-                payload
-            },
-            retained: retain,
-            duplicate: dup,
-        };
-        self.lanes.push(message);
+    /// Acknowledges, in order, what has become durable.
+    fn acknowledge(&mut self) -> Result<(), Ended> {
+        let synced = self.journal.synced();
+        let count = self.unacknowledged.partition_point(|(position, _)| *position <= synced);
+        if count == 0 {
+            return Ok(());
+        }
+        if let Err(error) = failpoint::hit(Failpoint::JournalAcknowledge) {
+            self.alarm.raise(format!("{}: cannot acknowledge: {error}; start again", self.name));
+            return Err(Ended::Failed);
+        }
+        self.line.acknowledge(self.unacknowledged.drain(..count).map(|(_, packet_id)| packet_id));
+        self.stats.journal_syncs.store(self.journal.syncs(), Ordering::Relaxed);
+        Ok(())
     }
 
-    fn connected(&mut self, at_us: i64) {
-        self.stats.set_connected(true);
-        if self.outage.connected() {
-            self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
-            self.lanes.push_first(Intake::Restored { at_us });
+    fn truncate(&mut self, committed: u64) {
+        if let Err(error) = self.journal.truncate_before(committed.min(self.next))
+            && let Some(times) = self.trouble.due()
+        {
+            warn!(source = %self.name, %error, times, "journal keeps what a checkpoint has");
         }
-        // The session is a clean one: the broker remembers no subscription.
-        if let Err(error) = self.client.try_subscribe_many(self.subscriptions.clone()) {
-            error!(source = %self.name, %error, "subscription not sent; nothing will arrive until the next reconnect");
-        }
+        self.show_journal();
     }
 
-    fn subscribed(&self, answer: &SubAck) {
-        for (subscription, code) in self.subscriptions.iter().zip(&answer.return_codes) {
-            match code {
-                SubscribeReasonCode::Failure => warn!(
-                    source = %self.name, filter = %subscription.path,
-                    "broker refuses the subscription; check the filter and the user's rights"
-                ),
-                SubscribeReasonCode::Success(granted)
-                    if *granted == QoS::AtMostOnce && subscription.qos != *granted =>
-                {
-                    warn!(
-                        source = %self.name, filter = %subscription.path,
-                        "broker grants qos 0 only; messages may be lost on the way"
-                    )
-                }
-                SubscribeReasonCode::Success(_) => {}
-            }
-        }
+    fn show_journal(&self) {
+        self.stats.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
+        self.stats.journal_syncs.store(self.journal.syncs(), Ordering::Relaxed);
     }
 
     async fn lost(&mut self, error: &rumqttc::ConnectionError) -> Result<(), Ended> {
         self.stats.set_connected(false);
+        // Another connection has packet ids of its own; the broker sends again what it must.
+        self.unacknowledged.clear();
         if let Some(reason) = self.outage.failed(error) {
-            self.lanes.push_first(Intake::Lost { at_us: self.clock.wall_us(), reason });
-            self.lanes.flush()?;
+            let at_us = self.clock.wall_us();
+            self.tell(Record::Lost { at_us, reason }, at_us)?;
         }
         let mut pause = pin!(tokio::time::sleep(self.outage.pause()));
         loop {
+            self.attend()?;
             tokio::select! {
                 biased;
                 () = &mut pause => return Ok(()),
-                () = self.room.notified() => self.lanes.flush()?,
+                () = self.woken.notified() => {}
             }
         }
     }
 
-    /// Waits until every lane has taken what waits for it, or until it is time to take one more
-    /// packet, whose acknowledgement keeps the connection alive.
-    async fn wait_for_room(&mut self, event_loop: &mut EventLoop) -> Result<(), Ended> {
+    /// Waits until every lane has taken what waits for it and the journal has room. The broker hears a
+    /// ping now and then, and a connection that turns out to be broken ends the wait.
+    async fn wait_for_room(&mut self) -> Result<(), Ended> {
+        if !self.is_held_back() {
+            return Ok(());
+        }
+        let line = self.line.clone();
         let mut sign_of_life = pin!(tokio::time::sleep(self.keep_alive / 3));
-        while self.lanes.are_blocked() {
+        while self.is_held_back() {
             tokio::select! {
                 biased;
-                () = self.room.notified() => self.lanes.flush()?,
+                () = self.woken.notified() => {}
                 () = &mut sign_of_life => {
-                    event_loop.mqtt_options.set_read_batch_size(1);
-                    return Ok(());
+                    if !self.line.ping() {
+                        break;
+                    }
+                    sign_of_life.as_mut().reset(tokio::time::Instant::now() + self.keep_alive / 3);
                 }
+                () = line.flush(), if line.is_behind() => {}
             }
+            self.attend()?;
         }
         Ok(())
+    }
+
+    fn is_held_back(&self) -> bool {
+        let is_full = self.journal.is_full();
+        if is_full != self.stats.journal_full.swap(is_full, Ordering::Relaxed) {
+            info!(source = %self.name, is_full, bytes = self.journal.bytes(), "journal's bound");
+        }
+        is_full || self.lanes.are_blocked()
     }
 
     fn read_batch(&self) -> usize {

@@ -11,43 +11,66 @@ use crate::source::{LaneOf, SourceHandle, SourceSetup};
 use bytesize::ByteSize;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Longer than anything takes; a test that waits this long has failed.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
-fn broker() -> &'static Broker {
+pub(super) fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     BROKER.get_or_init(|| embedded::start().expect("a broker on a free port"))
 }
 
-fn settings(port: u16) -> MqttSettings {
+pub(super) fn settings(port: u16) -> MqttSettings {
     MqttSettings::new(format!("mqtt://127.0.0.1:{port}"))
 }
 
-fn open_source(settings: &MqttSettings, name: &str, lanes: usize) -> SourceHandle {
-    let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
-    let clock = Arc::new(ManualClock::new(42));
-    let setup = SourceSetup::new(name, &[&format!("{name}/#")], "");
-    source::start(SourceSetup { lanes, lane_of, clock, ..setup }, settings, name).expect("started")
+/// A source with a journal of its own.
+struct Opened {
+    handle: SourceHandle,
+    _folder: TempDir,
 }
 
-fn batch(messages: &[(&str, &[u8], bool)]) -> MessageBatch {
+impl Deref for Opened {
+    type Target = SourceHandle;
+
+    fn deref(&self) -> &SourceHandle {
+        &self.handle
+    }
+}
+
+fn open_source(settings: &MqttSettings, name: &str, lanes: usize) -> Opened {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = setup(name, lanes, folder.path());
+    let handle = source::start(setup, settings, name).expect("started");
+    Opened { handle, _folder: folder }
+}
+
+pub(super) fn setup(name: &str, lanes: usize, folder: &Path) -> SourceSetup {
+    let lane_of: LaneOf = Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0)));
+    let clock = Arc::new(ManualClock::new(42));
+    SourceSetup { lanes, lane_of, clock, ..SourceSetup::new(name, &[&format!("{name}/#")], folder) }
+}
+
+pub(super) fn batch(messages: &[(&str, &[u8], bool)]) -> MessageBatch {
     let mut batch = MessageBatch::default();
     messages.iter().for_each(|(topic, payload, retain)| assert!(batch.push(topic, payload, *retain)));
     batch
 }
 
-fn next(source: &SourceHandle, lane: usize) -> Intake {
+pub(super) fn next(source: &SourceHandle, lane: usize) -> Intake {
     match source.lanes[lane].recv_timeout(LONG) {
         Received::Item(intake) => intake,
         other => panic!("{other:?} instead of an item"),
     }
 }
 
-fn next_message(source: &SourceHandle, lane: usize) -> RawMessage {
+pub(super) fn next_message(source: &SourceHandle, lane: usize) -> RawMessage {
     match next(source, lane) {
         Intake::Message(message) => message,
         other => panic!("{other:?} instead of a message"),
@@ -55,7 +78,7 @@ fn next_message(source: &SourceHandle, lane: usize) -> RawMessage {
 }
 
 /// Publishes probes until one arrives: from then on the subscription stands.
-fn wait_until_subscribed(sink: &SinkHandle, source: &SourceHandle, name: &str) {
+pub(super) fn wait_until_subscribed(sink: &SinkHandle, source: &SourceHandle, name: &str) {
     let topic = format!("{name}/0");
     loop {
         sink.offer(batch(&[(&topic, b"probe", false)])).expect("room");
@@ -68,7 +91,7 @@ fn wait_until_subscribed(sink: &SinkHandle, source: &SourceHandle, name: &str) {
     while next_message(source, 0).payload != "last probe" {}
 }
 
-fn wait_for(flag: impl Fn() -> bool) {
+pub(super) fn wait_for(flag: impl Fn() -> bool) {
     while !flag() {
         std::thread::yield_now();
     }
@@ -156,27 +179,23 @@ fn a_full_lane_holds_the_broker_back_and_nothing_is_lost() {
 
 #[test]
 fn a_lane_that_stays_full_does_not_cost_the_connection() {
-    let settings = MqttSettings {
-        queue: ByteSize::kb(5),
-        keep_alive: Duration::from_secs(1),
-        ..settings(broker().port)
-    };
+    let proxy = Proxy::new();
+    proxy.set_open(true);
+    let settings =
+        MqttSettings { queue: ByteSize::kb(5), keep_alive: Duration::from_secs(1), ..settings(proxy.port()) };
     let source = open_source(&settings, "patient", 1);
     let sink = sink::start("out", &self::settings(broker().port), "patient-sink").expect("started");
     wait_until_subscribed(&sink, &source, "patient");
-    let probes = source.stats.messages.load(Ordering::Relaxed);
     let payload = [b'x'; 1_000];
     let messages: Vec<(&str, &[u8], bool)> = (0..1_000).map(|_| ("patient/0", &payload[..], false)).collect();
     sink.offer(batch(&messages)).expect("room");
-    // One packet every third of the keep-alive time is a sign of life; six are longer than the
-    // one and a half times after which a broker gives a client up.
     wait_for(|| source.lanes[0].bytes() > 0);
-    let taken = || source.stats.messages.load(Ordering::Relaxed) - probes;
-    let taken_at_once = {
-        wait_for(|| taken() > 1);
-        taken()
-    };
-    wait_for(|| taken() >= (taken_at_once + 6).min(1_000));
+    let taken = source.stats.messages.load(Ordering::Relaxed);
+    // One ping every third of the keep-alive time is a sign of life; six are longer than the one and a
+    // half times after which a broker gives a client up.
+    let pings = proxy.pings();
+    wait_for(|| proxy.pings() >= pings + 6);
+    assert!(source.stats.messages.load(Ordering::Relaxed) < taken + 500, "nothing is read meanwhile");
     for _ in 0..1_000 {
         next_message(&source, 0);
     }
@@ -188,7 +207,10 @@ fn a_stopped_source_closes_its_lanes() {
     let source = open_source(&settings(broker().port), "stop", 2);
     wait_for(|| source.stats.connected.load(Ordering::Relaxed));
     source.stop();
-    assert_eq!((source.lanes[0].recv(), source.lanes[1].recv()), (None, None));
+    for lane in &source.lanes {
+        assert_eq!(lane.recv(), Some(Intake::End { newest_us: None, next: 1 }));
+        assert_eq!(lane.recv(), None);
+    }
 }
 
 #[test]
@@ -298,7 +320,9 @@ struct Proxy {
 #[derive(Default)]
 struct ProxyShared {
     is_open: AtomicBool,
-    refused: std::sync::atomic::AtomicU64,
+    refused: AtomicU64,
+    /// Pings of clients that came alone.
+    pings: AtomicU64,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -322,6 +346,10 @@ impl Proxy {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
+    fn pings(&self) -> u64 {
+        self.shared.pings.load(Ordering::SeqCst)
+    }
+
     fn set_open(&self, is_open: bool) {
         let mut streams = self.shared.streams.lock().expect("not poisoned");
         self.shared.is_open.store(is_open, Ordering::SeqCst);
@@ -332,7 +360,18 @@ impl Proxy {
 }
 
 impl ProxyShared {
-    fn serve(&self, client: TcpStream) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut bytes = [0; 64 << 10];
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            self.pings.fetch_add(u64::from(bytes[..count] == [0xc0, 0]), Ordering::SeqCst);
+            if to.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+        }
+        _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn serve(self: &Arc<Self>, client: TcpStream) {
         let mut streams = self.streams.lock().expect("not poisoned");
         if !self.is_open.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
@@ -340,11 +379,9 @@ impl ProxyShared {
         }
         let server = TcpStream::connect(("127.0.0.1", broker().port)).expect("the broker");
         for (from, to) in [(&client, &server), (&server, &client)] {
-            let (mut from, mut to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
-            std::thread::spawn(move || {
-                _ = std::io::copy(&mut from, &mut to);
-                _ = to.shutdown(Shutdown::Both);
-            });
+            let (from, to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
+            let shared = self.clone();
+            std::thread::spawn(move || shared.carry(from, to));
         }
         streams.extend([client, server]);
     }

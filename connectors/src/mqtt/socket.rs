@@ -1,0 +1,176 @@
+//! The socket of a source, and a way to write to it beside the client library: an acknowledgement
+//! waits for the disk, long after the read that brought its message, and the library would send each
+//! with a system call of its own.
+//!
+//! ```text
+//!   library ── whole packets ──┐
+//!                              ├──► out ──► socket
+//!   source  ── PUBACK, ping ───┘
+//! ```
+//! `out` always ends with a whole packet, so that neither writes into the middle of the other's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use rumqttc::MqttOptions;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Writes to whatever connection stands now; clones write to the same.
+#[derive(Clone, Default)]
+pub(super) struct Line {
+    writer: Arc<Mutex<Writer>>,
+}
+
+#[derive(Default)]
+struct Writer {
+    half: Option<OwnedWriteHalf>,
+    out: BytesMut,
+    /// Counts connections, so that the end of an old one is not taken for that of the next.
+    connection: u64,
+}
+
+impl Line {
+    /// Has the library connect through this line.
+    pub(super) fn carry(&self, options: &mut MqttOptions) {
+        let line = self.clone();
+        options.set_socket_connector(move |host, network_options| {
+            let line = line.clone();
+            async move {
+                let stream = rumqttc::default_socket_connect(host, network_options).await?;
+                Ok::<_, io::Error>(line.connect(stream))
+            }
+        });
+    }
+
+    /// Writes a PUBACK for each packet id, in their order.
+    pub(super) fn acknowledge(&self, packet_ids: impl Iterator<Item = u16>) {
+        let mut writer = self.lock();
+        for packet_id in packet_ids {
+            let [high, low] = packet_id.to_be_bytes();
+            writer.out.extend_from_slice(&[0x40, 2, high, low]);
+        }
+        _ = writer.try_flush();
+    }
+
+    /// Writes a ping, so that the broker hears from a client that does not read; `false` when the
+    /// connection turns out to be broken.
+    pub(super) fn ping(&self) -> bool {
+        let mut writer = self.lock();
+        writer.out.extend_from_slice(&[0xc0, 0]);
+        writer.try_flush().is_ok()
+    }
+
+    /// Whether something waits until the socket takes more.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.lock().out.is_empty()
+    }
+
+    /// Waits until the socket has taken everything, or is broken, which reading from it will tell.
+    pub(super) async fn flush(&self) {
+        _ = std::future::poll_fn(|context| self.lock().poll_flush(context)).await;
+    }
+
+    fn connect(&self, stream: TcpStream) -> Socket {
+        let (reader, half) = stream.into_split();
+        let mut writer = self.lock();
+        writer.half = Some(half);
+        writer.out.clear();
+        writer.connection += 1;
+        Socket { reader, line: self.clone(), connection: writer.connection }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    fn try_flush(&mut self) -> io::Result<()> {
+        let Some(half) = &self.half else {
+            self.out.clear();
+            return Ok(());
+        };
+        while !self.out.is_empty() {
+            match half.try_write(&self.out) {
+                Ok(count) => self.out.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.out.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(half) = &mut self.half else {
+            self.out.clear();
+            return Poll::Ready(Ok(()));
+        };
+        while !self.out.is_empty() {
+            match ready!(Pin::new(&mut *half).poll_write(context, &self.out)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => self.out.advance(count),
+                Err(error) => {
+                    self.out.clear();
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What the library holds of a connection.
+pub(super) struct Socket {
+    reader: OwnedReadHalf,
+    line: Line,
+    connection: u64,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    /// Takes everything at once: what the library writes is whole packets.
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.line.lock().out.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.line.lock().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut writer = self.line.lock();
+        ready!(writer.poll_flush(context))?;
+        match &mut writer.half {
+            Some(half) => Pin::new(half).poll_shutdown(context),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let mut writer = self.line.lock();
+        if writer.connection == self.connection {
+            writer.half = None;
+            writer.out.clear();
+        }
+    }
+}
