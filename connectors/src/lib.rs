@@ -5,6 +5,8 @@
 //!   mqtt::source --.                                             .--> mqtt::sink
 //!   file::source --+-> lanes: queue of Intake --> the engine --> +--> file::sink   queue of MessageBatch
 //!                                                                '--> archive      queue of ArchiveBatch
+//!
+//!   journal, segments ──► disk ◄── store ◄── parts   what must survive, and the store of checkpoints
 //! ```
 //! Every connector is one thread of its own behind a queue that is bounded by bytes, so that what is
 //! slow slows what feeds it and nothing is dropped. `clock` is the port to the wall clock, `folder`
@@ -22,10 +24,12 @@ pub mod journal;
 pub mod memory;
 pub mod message;
 pub mod mqtt;
+
 pub mod queue;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod store;
 
 mod lanes;
 mod reminder;

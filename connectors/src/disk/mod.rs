@@ -35,6 +35,9 @@ pub trait Disk: Send + Sync + 'static {
     /// How many bytes a file has.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
+    /// Whether there is a folder of this name.
+    fn is_folder(&self, path: &Path) -> io::Result<bool>;
+
     /// Files and folders in a folder, sorted; none where it is missing.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
@@ -74,8 +77,13 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes a folder that survives a loss of power: the names of all folders made for it are synced too.
 pub fn make_durable_folder(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && disk.len(path).is_err();
-    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    let mut missing = Vec::new();
+    for path in folder.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        if disk.is_folder(path)? {
+            break;
+        }
+        missing.push(path);
+    }
     disk.make_folder(folder)?;
     missing.iter().rev().try_for_each(|made| disk.sync_folder(made.parent().unwrap_or(Path::new(""))))
 }

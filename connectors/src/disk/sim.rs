@@ -261,11 +261,11 @@ impl Disk for SimDisk {
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        let machine = self.look()?;
-        match machine.state.node(&plain(path)) {
-            Some(Node::Folder) => Ok(0),
-            _ => Ok(machine.bytes(path)?.len() as u64),
-        }
+        Ok(self.look()?.bytes(path)?.len() as u64)
+    }
+
+    fn is_folder(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.look()?.state.node(&plain(path)) == Some(Node::Folder))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -108,7 +108,7 @@ fn a_folder_whose_name_was_lost_takes_its_files_along() {
         write(&disk, "/a/b/f", b"x").sync().expect("no fault");
         disk.sync_folder(Path::new("/a/b")).expect("there");
         let crashed = disk.crash();
-        (crashed.len(Path::new("/a")).is_ok(), crashed.len(Path::new("/a/b/f")).is_ok())
+        (crashed.is_folder(Path::new("/a")).expect("on"), crashed.read(Path::new("/a/b/f")).is_ok())
     });
     assert_eq!(disks.collect::<BTreeSet<_>>(), [(false, false), (true, false), (true, true)].into());
     let disks = (0..SEEDS).map(|seed| {
@@ -116,9 +116,9 @@ fn a_folder_whose_name_was_lost_takes_its_files_along() {
         make_durable_folder(&disk, Path::new("/a/b")).expect("no fault");
         make_durable_folder(&disk, Path::new("r/s")).expect("no fault");
         let crashed = disk.crash();
-        (crashed.len(Path::new("/a/b")).is_ok(), crashed.len(Path::new("r/s")).is_ok())
+        ["/a/b", "r/s"].map(|folder| crashed.is_folder(Path::new(folder)).expect("on"))
     });
-    assert_eq!(disks.collect::<BTreeSet<_>>(), [(true, true)].into());
+    assert_eq!(disks.collect::<BTreeSet<_>>(), [[true, true]].into());
 }
 
 #[test]
@@ -241,7 +241,8 @@ fn without_faults_it_is_a_disk_like_the_machines() {
             };
             let content = [disk.read(&two).ok(), disk.read_range(&two, 1..3).ok()];
             let lists = ["", "d", "d/e", "none"].map(|name| disk.list(&root.join(name)).expect("listed"));
-            (done.map_err(|error| error.kind()).is_ok(), content, lists)
+            let folders = names.map(|name| disk.is_folder(&root.join(name)).expect("told"));
+            (done.is_ok(), content, lists, folders)
         });
         assert_eq!(both[0], both[1], "step {step}: {action} {one:?} {two:?}");
     }
