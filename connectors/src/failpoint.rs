@@ -2,7 +2,8 @@
 //! them in one list, so that a crash suite can visit each.
 //!
 //! `TWINLOOM_FAILPOINT=journal.sync:3:abort` ends the process at the third time that a journal is
-//! about to be synced. Unset, a failpoint costs one load.
+//! about to be synced. `TWINLOOM_FAILPOINT=event.poison:p-7:panic` is a bug that an event of one twin finds,
+//! each time. Unset, a failpoint costs one load.
 
 use std::io;
 use std::sync::OnceLock;
@@ -71,8 +72,6 @@ failpoints! {
     Compaction = "compaction",
     /// Checkpoints that are no longer needed are about to be removed.
     CheckpointRemove = "checkpoint.remove",
-    /// A worker is about to take an event.
-    Event = "event",
 }
 
 /// What an armed failpoint does.
@@ -116,6 +115,16 @@ fn parse(text: &str) -> Option<Armed> {
     Some(Armed { point, left: AtomicU64::new(time.parse().ok()?), action })
 }
 
+/// The id of a twin whose events are to make the process die, in tests of what it then does.
+pub fn poisoned() -> Option<&'static str> {
+    static POISONED: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let text = std::env::var(VARIABLE).ok()?;
+        text.strip_prefix("event.poison:")?.strip_suffix(":panic").map(str::to_owned)
+    };
+    POISONED.get_or_init(read).as_deref()
+}
+
 /// Passes a failpoint; an error where a test wants this step to fail.
 pub fn hit(point: Failpoint) -> io::Result<()> {
     match armed() {
@@ -155,7 +164,7 @@ mod tests {
 
     #[test]
     fn it_strikes_at_its_time() {
-        let armed = parse("event:3:eio").expect("good");
+        let armed = parse("compaction:3:eio").expect("good");
         let struck: Vec<_> = (0..5).map(|_| strike(&armed).is_err()).collect();
         assert_eq!(struck, [false, false, true, true, true]);
     }

@@ -113,7 +113,9 @@ impl DataFolder {
             Some((generation, _)) => generation + 1,
             None => 1,
         };
-        replace(path, &file, &encode(generation, job)).map_err(|error| failed("write", &file, error))?;
+        crate::failpoint::hit(crate::failpoint::Failpoint::Generation)
+            .and_then(|()| replace(path, &file, &encode(generation, job)))
+            .map_err(|error| failed("write", &file, error))?;
         Ok(Self { path: path.to_owned(), generation, _lock: lock })
     }
 
@@ -126,6 +128,12 @@ impl DataFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The generation of the run that has a data folder, as another process sees it; none where there is none.
+pub fn generation_of(path: &Path) -> Option<u64> {
+    let bytes = fs::read(path.join("generation")).ok()?;
+    decode(&bytes).ok().map(|(generation, _)| generation)
 }
 
 /// Takes the lock, and leaves this process's id in it for whoever is refused.

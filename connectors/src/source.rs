@@ -39,6 +39,8 @@ pub struct SourceSetup {
     pub clock: Arc<dyn Clock>,
     /// Where to go on, as its own [`Intake::Boundary`] or [`Intake::End`] said; 0 at the begin.
     pub next: u64,
+    /// Recorded input that arrived from this instant on, microseconds since 1970, is left to a later run.
+    pub until_us: Option<i64>,
     /// A folder of its own for what it must keep.
     pub folder: PathBuf,
     /// Where that folder is.
@@ -96,6 +98,7 @@ impl SourceSetup {
             lane_of: Arc::new(|_| 0),
             clock: Arc::new(SystemClock),
             next: 0,
+            until_us: None,
             folder: folder.into(),
             disk: Arc::new(SystemDisk),
             alarm: Arc::default(),

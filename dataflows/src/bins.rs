@@ -5,9 +5,11 @@
 //!                                     └── index ──► slot: id, record  (here)
 //! ```
 //!
-//! A bin is the unit in which state will be kept, moved and counted, so everything of a twin is in
-//! it and nothing of it outside. Slots never leave their worker. A bin that has no twin costs
-//! eight bytes.
+//! A bin is the unit in which state is kept, restored and counted, so everything of a twin is in it and
+//! nothing of it outside. Slots never leave their worker. A bin that has no twin costs eight bytes.
+//!
+//! A bin also knows which of its twins have changed since the last checkpoint (`dirty`), and which of
+//! them the checkpoint that is being written still has to write (`due`): two bits a twin.
 
 use hashbrown::HashTable;
 use operators::id::BINS;
@@ -32,6 +34,15 @@ pub struct Bin {
     /// Records in chunks of [`CHUNK`], so that a bin grows without moving what it has.
     chunks: Vec<Vec<Twin>>,
     len: usize,
+    dirty: Bits,
+    due: Bits,
+}
+
+/// A bit for each twin of a bin, and how many are set.
+#[derive(Default)]
+struct Bits {
+    words: Vec<u64>,
+    set: usize,
 }
 
 /// Records of a chunk: a little less than a page, which allocators hand out without a rest.
@@ -130,6 +141,52 @@ impl Bins {
         Some((bin.ids.get(index), bin.twin(index)?))
     }
 
+    /// Notes that a twin changes.
+    pub fn mark(&mut self, slot: Slot) {
+        if let Some(bin) = self.bins[slot.bin()].as_deref_mut() {
+            bin.dirty.set(slot.index());
+        }
+    }
+
+    /// Notes that every twin changed.
+    pub fn mark_all(&mut self) {
+        for bin in self.bins.iter_mut().flatten() {
+            (0..bin.len).for_each(|index| bin.dirty.set(index));
+        }
+    }
+
+    /// A checkpoint cuts here: twins that have changed are due to be written. Answers how many.
+    pub fn cut(&mut self) -> usize {
+        let bins = self.bins.iter_mut().flatten();
+        bins.map(|bin| {
+            bin.due = std::mem::take(&mut bin.dirty);
+            bin.due.set
+        })
+        .sum()
+    }
+
+    /// Whether a twin is due to be written; it is not any more.
+    pub fn take_due(&mut self, slot: Slot) -> bool {
+        self.bins[slot.bin()].as_deref_mut().is_some_and(|bin| bin.due.take(slot.index()))
+    }
+
+    /// The next bin from `from` on with twins that are due.
+    pub fn next_due(&self, from: usize) -> Option<usize> {
+        let is_due = |bin: &Option<Box<Bin>>| bin.as_ref().is_some_and(|bin| bin.due.set > 0);
+        (from..self.bins.len()).find(|number| is_due(&self.bins[*number]))
+    }
+
+    /// Gives the twins of a bin that are due, with their ids; they are not any more.
+    pub fn take_all_due(&mut self, number: usize, mut give: impl FnMut(&str, &Twin)) {
+        let Some(bin) = self.bins[number].as_deref_mut() else { return };
+        let due = std::mem::take(&mut bin.due);
+        for index in due.ones() {
+            if let Some(twin) = bin.twin(index) {
+                give(bin.ids.get(index), twin);
+            }
+        }
+    }
+
     /// The first slot at or after `from`, in the order of bins and places.
     pub fn next(&self, from: Slot) -> Option<Slot> {
         let len = |bin: &Option<Box<Bin>>| bin.as_ref().map_or(0, |bin| bin.len);
@@ -151,7 +208,8 @@ impl Slot {
         Self((bin as u32) << Self::INDEX_BITS | index as u32)
     }
 
-    fn bin(self) -> usize {
+    /// Number of its bin.
+    pub fn bin(self) -> usize {
         (self.0 >> Self::INDEX_BITS) as usize
     }
 
@@ -193,6 +251,39 @@ impl Bin {
 
     fn twin(&self, index: usize) -> Option<&Twin> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
+    }
+}
+
+impl Bits {
+    fn set(&mut self, index: usize) {
+        let word = index / 64;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let bit = 1 << (index % 64);
+        self.set += usize::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
+    }
+
+    /// Whether a bit is set; it is not any more.
+    fn take(&mut self, index: usize) -> bool {
+        let bit = 1 << (index % 64);
+        match self.words.get_mut(index / 64) {
+            Some(word) if *word & bit != 0 => {
+                *word &= !bit;
+                self.set -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Numbers of the bits that are set, in their order.
+    fn ones(&self) -> impl Iterator<Item = usize> {
+        let words = self.words.iter().enumerate();
+        words.flat_map(|(number, word)| {
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| number * 64 + bit)
+        })
     }
 }
 
@@ -260,6 +351,32 @@ mod tests {
             from = slot.after();
         }
         assert_eq!(walked, ids.len());
+    }
+
+    #[test]
+    fn a_cut_gives_what_changed_once() {
+        let mut bins = Bins::default();
+        let insert = |bins: &mut Bins, id: &str| bins.insert(operators::id::hash(id.as_bytes()), id, twin());
+        let slots: Vec<Slot> = (0..300).map(|n| insert(&mut bins, &format!("twin-{n}"))).collect();
+        let due = |bins: &mut Bins| {
+            let (mut found, mut from) = (Vec::new(), 0);
+            while let Some(number) = bins.next_due(from) {
+                bins.take_all_due(number, |id, _| found.push(id.to_owned()));
+                from = number + 1;
+            }
+            found.sort();
+            found
+        };
+        assert_eq!((bins.cut(), due(&mut bins)), (0, vec![]));
+        [7, 9, 7].iter().for_each(|n| bins.mark(slots[*n]));
+        assert_eq!(bins.cut(), 2);
+        // What changes after the cut is due at the next one.
+        bins.mark(slots[8]);
+        assert!(bins.take_due(slots[7]) && !bins.take_due(slots[7]) && !bins.take_due(slots[8]));
+        assert_eq!(due(&mut bins), ["twin-9"]);
+        assert_eq!((bins.cut(), due(&mut bins)), (1, vec!["twin-8".to_owned()]));
+        bins.mark_all();
+        assert_eq!((bins.cut(), due(&mut bins).len()), (300, 300));
     }
 
     #[test]

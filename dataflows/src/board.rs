@@ -1,12 +1,18 @@
 //! What the operators of one worker share, and how each of them keeps looking at the time. A worker is
 //! one thread, so this is no channel between workers: those have only the dataflow.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use timely::scheduling::Activator;
 
+use crate::control::Boundary;
+
 /// How often an operator that has nothing to do looks at the time.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Instead of a boundary's number: the end of all sources.
+pub const END: u64 = u64::MAX;
 
 /// What the operators of one worker tell each other.
 #[derive(Default)]
@@ -19,6 +25,18 @@ pub struct Board {
     pub newest_us: Option<i64>,
     /// Bytes that wait to go out.
     pub waiting_bytes: usize,
+    /// The connector that takes nothing, where one does not.
+    pub waiting_for: Option<String>,
+    /// The boundary that was heard last, for the sources and lanes of this worker.
+    pub boundary: Option<Boundary>,
+    /// The sources were asked for it.
+    pub is_cut_asked: bool,
+    /// What each source must be started from to have all that came after the boundary with this number,
+    /// or after the end ([`END`]); none where a source ended without saying so. In worker 0, whose lanes
+    /// have news of every source.
+    pub marks: BTreeMap<u64, Option<Vec<u64>>>,
+    /// The checkpoint that was committed last, and the marks of its sources. In worker 0.
+    pub committed: Option<(u64, Vec<u64>)>,
     /// Activates the physical event handler, for what it reads here.
     pub handler: Option<Activator>,
 }

@@ -1,17 +1,25 @@
 //! Steps 2 to 5 of one worker as the dataflow drives them: what comes in is worked off at once
 //! (live) or in the order of its time (recorded), and so are ticks and walks, a stretch at a time.
+//!
+//! Checkpoints cut here. Live, what overtakes a boundary waits in the stash until all that belongs before
+//! it has come; recorded, everything waits for its time, and a boundary is one.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connectors::clock::Clock;
+use connectors::queue::Sender;
 use operators::batch::EventBatch;
+use operators::decode::DeadLetter;
 use timely::scheduling::Activator;
 
 use crate::board::{Board, Heartbeat};
-use crate::control::Control;
+use crate::checkpoint::PartMessage;
+use crate::control::{Boundary, Control};
+use crate::epoch;
 use crate::plan::TimeMode;
 use crate::router::Parcel;
 use crate::survey::Answer;
@@ -19,10 +27,47 @@ use crate::twins::{Stamp, Twins};
 
 /// Ticks and steps of a walk that one activation works off.
 const BUDGET: usize = 2_048;
+/// How soon a recorder that was full is offered more.
+const RETRY: Duration = Duration::from_millis(5);
 /// How long rows wait for their batch to be full.
 const ROWS_WAIT: Duration = Duration::from_secs(1);
 /// Bytes that may wait to go out before ticks and walks wait too.
 const WAITING_BYTES_MAX: usize = 32 << 20;
+
+/// Dead letters of a lane, and how many more there were.
+pub type Letters = (Vec<DeadLetter>, u64);
+
+/// How far the inputs of the chain have come: the least time that each may still bring; none where one
+/// has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Frontiers {
+    /// Physical events.
+    pub parcels: Option<u64>,
+    /// Dead letters.
+    pub letters: Option<u64>,
+    /// News.
+    pub control: Option<u64>,
+    /// Boundaries of checkpoints.
+    pub boundaries: Option<u64>,
+}
+
+impl Frontiers {
+    /// Whether nothing more will come.
+    pub fn have_ended(&self) -> bool {
+        [self.parcels, self.letters, self.control, self.boundaries].iter().all(Option::is_none)
+    }
+
+    /// Recorded: the time before which all is there; none where all is.
+    fn closed(&self) -> Option<u64> {
+        [self.parcels, self.letters, self.boundaries].into_iter().flatten().min()
+    }
+
+    /// Live: whether all that belongs before a checkpoint is there.
+    fn have_reached(&self, number: u64) -> bool {
+        let inputs = [self.parcels, self.letters, self.control];
+        inputs.into_iter().flatten().all(|time| epoch::number(time) >= number)
+    }
+}
 
 /// Steps 2 to 5 on one worker.
 pub struct Chain {
@@ -32,35 +77,74 @@ pub struct Chain {
     clock: Arc<dyn Clock>,
     start: Instant,
     board: Rc<RefCell<Board>>,
-    /// Recorded events whose time is not closed yet: their engine time, source, and themselves.
+    recorder: Sender<PartMessage>,
+    /// Events that are not to be worked off yet: their engine time, source, and themselves.
     stash: Vec<(u64, u16, EventBatch)>,
+    stashed_letters: Vec<(u64, Letters)>,
+    stashed_control: Vec<(u64, Control)>,
+    /// Boundaries that were commanded and not reached, in their order.
+    announced: VecDeque<Boundary>,
+    /// Number of the last checkpoint that has cut this worker.
+    number: u64,
+    /// Recorded input from here on is left to the next run.
+    until_us: Option<i64>,
+    /// The last checkpoint has cut: nothing more is done.
+    is_over: bool,
     rows_at: Instant,
     heartbeat: Heartbeat,
 }
 
+/// What a chain is made of beside its twins.
+pub struct ChainParts {
+    /// Whose clock rules.
+    pub time: TimeMode,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// When the run began.
+    pub start: Instant,
+    /// What the operators of the worker share.
+    pub board: Rc<RefCell<Board>>,
+    /// Takes the worker's part of checkpoints.
+    pub recorder: Sender<PartMessage>,
+    /// Where recorded input is to stop.
+    pub until_us: Option<i64>,
+}
+
 impl Chain {
     /// No event yet.
-    pub fn new(
-        twins: Twins,
-        time: TimeMode,
-        clock: Arc<dyn Clock>,
-        start: Instant,
-        board: Rc<RefCell<Board>>,
-    ) -> Self {
+    pub fn new(twins: Twins, parts: ChainParts) -> Self {
+        let ChainParts { time, clock, start, board, recorder, until_us } = parts;
         Self {
             twins,
             time,
             clock,
             start,
             board,
+            recorder,
             stash: Vec::new(),
+            stashed_letters: Vec::new(),
+            stashed_control: Vec::new(),
+            announced: VecDeque::new(),
+            number: 0,
+            until_us,
+            is_over: false,
             rows_at: start,
             heartbeat: Heartbeat::default(),
         }
     }
 
-    /// News from other workers.
-    pub fn hear(&mut self, control: Control) {
+    /// A checkpoint is to be made.
+    pub fn hear_boundary(&mut self, boundary: Boundary) {
+        self.announced.push_back(boundary);
+        self.tell_handler(|board| (board.boundary, board.is_cut_asked) = (Some(boundary), false));
+    }
+
+    /// News from other workers, in the order of the checkpoints that they belong to.
+    pub fn hear(&mut self, time: u64, control: Control) {
+        let is_state = matches!(control, Control::SourceLost { .. } | Control::SourceRestored { .. });
+        if is_state && self.time == TimeMode::Live && epoch::number(time) > self.number {
+            return self.stashed_control.push((time, control));
+        }
         match control {
             Control::SourceLost { source, at_us, incident } => {
                 self.twins.source_lost(source, at_us, incident);
@@ -75,6 +159,19 @@ impl Chain {
         }
     }
 
+    /// Dead letters of this worker's lanes.
+    pub fn take_letters(&mut self, time: u64, letters: Letters) {
+        match self.time {
+            TimeMode::Live if epoch::number(time) <= self.number => self.keep_letters(letters),
+            _ => self.stashed_letters.push((time, letters)),
+        }
+    }
+
+    fn keep_letters(&mut self, (letters, dropped): Letters) {
+        letters.iter().for_each(|letter| self.twins.dead_letter(letter));
+        self.twins.dead_letters_dropped(dropped);
+    }
+
     fn tell_handler(&self, write: impl FnOnce(&mut Board)) {
         let mut board = self.board.borrow_mut();
         write(&mut board);
@@ -87,39 +184,116 @@ impl Chain {
     pub fn take(&mut self, time: u64, parcel: Parcel) {
         let Parcel { source, events, .. } = parcel;
         match self.time {
-            TimeMode::Live => {
-                let clock = &self.clock;
-                let now_us = || clock.wall_us();
-                self.twins.apply(&events, 0..events.len(), source, Stamp::Clock(&now_us));
-            }
-            TimeMode::Recorded => self.stash.push((time, source, events)),
+            TimeMode::Live if epoch::number(time) <= self.number => self.apply_now(source, &events),
+            _ => self.stash.push((time, source, events)),
         }
     }
 
-    /// Works off what is due; answers to surveys that are complete.
-    pub fn go_on(&mut self, closed: Option<u64>, has_ended: bool) -> Vec<Answer> {
+    fn apply_now(&mut self, source: u16, events: &EventBatch) {
+        let clock = &self.clock;
+        let now_us = || clock.wall_us();
+        self.twins.apply(events, 0..events.len(), source, Stamp::Clock(&now_us));
+    }
+
+    /// Works off what is due, checkpoints included; answers to surveys that are complete.
+    pub fn go_on(&mut self, frontiers: Frontiers) -> Vec<Answer> {
         let mut answers = Vec::new();
         let now_us = match self.time {
-            TimeMode::Live => self.clock.wall_us(),
-            TimeMode::Recorded => self.work_off_recorded(closed, has_ended),
+            TimeMode::Live => self.work_off_live(frontiers),
+            TimeMode::Recorded => self.work_off_recorded(frontiers),
         };
-        if has_ended {
-            self.twins.tick(now_us, self.time == TimeMode::Recorded, usize::MAX);
+        if frontiers.have_ended() {
+            if !self.is_over {
+                self.twins.tick(now_us, self.time == TimeMode::Recorded, usize::MAX);
+                let at_us = (self.time == TimeMode::Recorded).then_some(i64::MAX);
+                self.cut(Boundary { number: self.number + 1, at_us, last: true });
+            }
             self.twins.survey(0);
             while self.twins.is_sweeping() {
                 answers.extend(self.twins.sweep(now_us, BUDGET));
             }
         } else if self.board.borrow().waiting_bytes < WAITING_BYTES_MAX {
-            self.twins.tick(now_us, false, BUDGET);
+            if !self.is_over {
+                self.twins.tick(now_us, false, BUDGET);
+            }
             answers.extend(self.twins.sweep(now_us, BUDGET));
+            self.twins.write_bin();
         }
         answers
     }
 
-    /// Works off the stashed events whose time is closed, in order of (time, twin, source,
-    /// position), and answers how far time has come.
-    fn work_off_recorded(&mut self, closed: Option<u64>, has_ended: bool) -> i64 {
-        let limit_us = closed.map_or(i64::MAX, |time| time as i64);
+    /// Cuts where a boundary is reached, and then works off what had overtaken it.
+    fn work_off_live(&mut self, frontiers: Frontiers) -> i64 {
+        while let Some(boundary) = self.announced.front().copied()
+            && frontiers.have_reached(boundary.number)
+        {
+            self.announced.pop_front();
+            self.cut(boundary);
+            for (time, letters) in std::mem::take(&mut self.stashed_letters) {
+                self.take_letters(time, letters);
+            }
+            for (time, control) in std::mem::take(&mut self.stashed_control) {
+                self.hear(time, control);
+            }
+            for (time, source, events) in std::mem::take(&mut self.stash) {
+                self.take(time, Parcel { to: 0, source, events });
+            }
+        }
+        self.clock.wall_us()
+    }
+
+    /// Works off recorded input up to each boundary, and then up to where it is closed. Answers how far
+    /// time has come.
+    fn work_off_recorded(&mut self, frontiers: Frontiers) -> i64 {
+        let closed_us = frontiers.closed().map_or(i64::MAX, |time| time as i64);
+        loop {
+            let announced_us = self.announced.front().and_then(|boundary| boundary.at_us);
+            let wanted = [announced_us, self.until_us].into_iter().flatten().min();
+            let Some(at_us) = wanted.filter(|at_us| *at_us <= closed_us && !self.is_over) else { break };
+            self.work_off_until(at_us);
+            let boundary = match self.announced.front().copied() {
+                Some(boundary) if announced_us == Some(at_us) => {
+                    self.announced.pop_front();
+                    boundary
+                }
+                _ => Boundary { number: self.number + 1, at_us: Some(at_us), last: true },
+            };
+            self.cut(boundary);
+        }
+        if self.is_over {
+            // What is left belongs to the next run.
+            self.stash.clear();
+            self.stashed_letters.clear();
+        } else {
+            self.work_off_until(closed_us);
+        }
+        match frontiers.closed() {
+            Some(_) => closed_us - 1,
+            None if frontiers.have_ended() => self.board.borrow().newest_us.unwrap_or(0),
+            // All records are there, and the newest arrival is yet to be told.
+            None => i64::MIN / 2,
+        }
+    }
+
+    /// A checkpoint cuts here.
+    fn cut(&mut self, boundary: Boundary) {
+        // The part of the one before is with the recorder as a rule, as its manifest is there.
+        while self.twins.is_writing() {
+            self.twins.write_bin_waiting();
+        }
+        self.number = boundary.number;
+        self.is_over = boundary.last;
+        // A recorder that has ended has raised the alarm.
+        let _ = self.recorder.send_over_bound(PartMessage::Begin(boundary));
+        self.twins.cut(self.recorder.clone());
+        self.twins.digital.boundary(boundary);
+        while boundary.last && self.twins.is_writing() {
+            self.twins.write_bin_waiting();
+        }
+    }
+
+    /// Works off the stashed events before an instant, in order of (time, twin, source, position).
+    fn work_off_until(&mut self, limit_us: i64) {
         let mut order: Vec<(i64, usize, usize)> = Vec::new();
         for (batch, (time, _, events)) in self.stash.iter().enumerate() {
             // Nothing of it is closed: the operator is activated far more often than time goes on.
@@ -147,19 +321,21 @@ impl Chain {
             self.twins.apply(events, indexes, *source, Stamp::Arrival { told_us: *time as i64 });
         }
         self.stash = still_open(stash, limit_us);
-        match (closed, has_ended) {
-            (Some(_), _) => limit_us - 1,
-            (None, true) => self.board.borrow().newest_us.unwrap_or(0),
-            // All records are there, and the newest arrival is yet to be told.
-            (None, false) => i64::MIN / 2,
+        for (time, (letters, dropped)) in std::mem::take(&mut self.stashed_letters) {
+            let is_closed = |letter: &DeadLetter| letter.at.0.max(time as i64) < limit_us;
+            let (closed, open): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_closed);
+            self.keep_letters((closed, dropped));
+            if !open.is_empty() {
+                self.stashed_letters.push((time, (open, 0)));
+            }
         }
     }
 
     /// The time under which events go out: nothing later may go out under an earlier one.
-    pub fn held_time(&self, closed: Option<u64>) -> Option<u64> {
+    pub fn held_time(&self, frontiers: Frontiers) -> Option<u64> {
         match self.time {
-            TimeMode::Live => Some(self.start.elapsed().as_millis() as u64),
-            TimeMode::Recorded => closed,
+            TimeMode::Live => Some(epoch::live(self.number, self.start.elapsed().as_millis() as u64)),
+            TimeMode::Recorded => frontiers.closed(),
         }
     }
 
@@ -176,8 +352,11 @@ impl Chain {
     /// Has the operator activated again: at once while work is left, else at the next heartbeat.
     pub fn schedule(&mut self, activator: &Activator) {
         let can_go_on = self.board.borrow().waiting_bytes < WAITING_BYTES_MAX;
-        if self.time == TimeMode::Live && can_go_on && self.twins.is_busy(self.clock.wall_us()) {
+        let has_ticks = self.time == TimeMode::Live && self.twins.is_busy(self.clock.wall_us());
+        if can_go_on && (has_ticks || self.twins.can_write()) {
             activator.activate();
+        } else if self.twins.is_writing() {
+            activator.activate_after(RETRY);
         }
         self.heartbeat.again(activator);
     }

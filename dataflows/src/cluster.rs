@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  process 0 owns the data folder, and knows the generation
-//!  process k ── hello(job, shape, k) ──► process 0 ── welcome(generation) ──► k
+//!  process k ── hello(job, shape, k) ──► process 0 ── welcome(generation, checkpoint) ──► k
 //!  process k ── hello(.., generation) ──► processes 1..k      then k listens for k+1..
 //! ```
 //!
@@ -111,6 +111,9 @@ pub struct Identity {
     pub workers: u32,
     /// Generation of the run; 0 where it is not known yet.
     pub generation: u64,
+    /// Generation and number of the checkpoint that the run goes on from; zeros where there is none, or it
+    /// is not known yet.
+    pub checkpoint: (u64, u64),
 }
 
 /// How long a process waits for the others.
@@ -119,15 +122,16 @@ const WAIT: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(5);
 
 /// Version of the greeting.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const MAGIC: [u8; 8] = *b"TWINLOOM";
-const GREETING_BYTES: usize = 43;
+const GREETING_BYTES: usize = 59;
 
-/// Meets the other processes: their sockets in order, none for this one, and the generation.
+/// Meets the other processes: their sockets in order, none for this one, and the run's identity, as
+/// process 0 knows it.
 pub fn meet(
     options: &ClusterOptions,
     mut identity: Identity,
-) -> Result<(Vec<Option<TcpStream>>, u64), ClusterError> {
+) -> Result<(Vec<Option<TcpStream>>, Identity), ClusterError> {
     let ClusterOptions { hosts, process } = options;
     let process = *process;
     let Some(address) = hosts.get(process) else {
@@ -137,14 +141,14 @@ pub fn meet(
         .map_err(|error| ClusterError::Listen { address: address.clone(), error })?;
     let mut sockets: Vec<Option<TcpStream>> = Vec::new();
     for (other, address) in hosts.iter().enumerate().take(process) {
-        let (socket, generation) = greet(other, address, process, identity)?;
-        identity.generation = generation;
+        let (socket, theirs) = greet(other, address, process, identity)?;
+        (identity.generation, identity.checkpoint) = (theirs.generation, theirs.checkpoint);
         sockets.push(Some(socket));
     }
     sockets.push(None);
     sockets.extend(welcome_all(&listener, process, hosts.len(), identity)?);
     info!(process, processes = hosts.len(), generation = identity.generation, "processes have met");
-    Ok((sockets, identity.generation))
+    Ok((sockets, identity))
 }
 
 /// Connects to a lower process, until it is there.
@@ -153,7 +157,7 @@ fn greet(
     address: &str,
     process: usize,
     identity: Identity,
-) -> Result<(TcpStream, u64), ClusterError> {
+) -> Result<(TcpStream, Identity), ClusterError> {
     let start = Instant::now();
     loop {
         let error = match greet_once(address, process, identity) {
@@ -177,7 +181,7 @@ fn greet_once(
     address: &str,
     process: usize,
     identity: Identity,
-) -> std::io::Result<Result<(TcpStream, u64), Refusal>> {
+) -> std::io::Result<Result<(TcpStream, Identity), Refusal>> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(GREETING))?;
@@ -187,7 +191,7 @@ fn greet_once(
     socket.set_read_timeout(None)?;
     Ok(match decode(&answer) {
         Ok((_, _, Some(refusal))) => Err(refusal),
-        Ok((theirs, _, None)) => Ok((socket, theirs.generation)),
+        Ok((theirs, _, None)) => Ok((socket, theirs)),
         Err(refusal) => Err(refusal),
     })
 }
@@ -240,7 +244,7 @@ fn welcome(mut socket: TcpStream, ours: Identity) -> std::io::Result<(TcpStream,
     verdict.map(|process| (socket, process)).map_err(std::io::Error::other)
 }
 
-/// Magic, version, refusal, digest, processes, workers, process, generation, checksum.
+/// Magic, version, refusal, digest, processes, workers, process, generation, checkpoint, checksum.
 fn encode(identity: Identity, process: u32, refusal: Option<Refusal>) -> [u8; GREETING_BYTES] {
     let mut bytes = Vec::with_capacity(GREETING_BYTES);
     bytes.extend_from_slice(&MAGIC);
@@ -258,6 +262,8 @@ fn encode(identity: Identity, process: u32, refusal: Option<Refusal>) -> [u8; GR
     bytes.extend_from_slice(&identity.workers.to_le_bytes());
     bytes.extend_from_slice(&process.to_le_bytes());
     bytes.extend_from_slice(&identity.generation.to_le_bytes());
+    bytes.extend_from_slice(&identity.checkpoint.0.to_le_bytes());
+    bytes.extend_from_slice(&identity.checkpoint.1.to_le_bytes());
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes.try_into().expect("the fields have the length of a greeting")
@@ -285,8 +291,13 @@ fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Refusal> {
         5 => Some(Refusal::Generation),
         _ => Some(Refusal::Stranger),
     };
-    let identity =
-        Identity { digest: u64_at(11), processes: u32_at(19), workers: u32_at(23), generation: u64_at(31) };
+    let identity = Identity {
+        digest: u64_at(11),
+        processes: u32_at(19),
+        workers: u32_at(23),
+        generation: u64_at(31),
+        checkpoint: (u64_at(39), u64_at(47)),
+    };
     Ok((identity, u32_at(27), refusal))
 }
 
@@ -295,12 +306,12 @@ mod tests {
     use super::*;
 
     const IDENTITY: Identity =
-        Identity { digest: 0x0102_0304_0506_0708, processes: 3, workers: 2, generation: 9 };
+        Identity { digest: 0x0102_0304_0506_0708, processes: 3, workers: 2, generation: 9, checkpoint: (8, 17) };
 
     #[test]
     fn the_greeting_is_a_format() {
-        let golden = "5457494e4c4f4f4d0100000807060504030201030000000200000001000000\
-                      0900000000000000";
+        let golden = "5457494e4c4f4f4d0200000807060504030201030000000200000001000000\
+                      090000000000000008000000000000001100000000000000";
         let bytes = encode(IDENTITY, 1, None);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(&hex[..golden.len()], golden);
@@ -326,8 +337,8 @@ mod tests {
         };
         let hosts = vec![port(), port()];
         let options = |process| ClusterOptions { hosts: hosts.clone(), process };
-        let came_to = |met: Result<(Vec<Option<TcpStream>>, u64), ClusterError>| {
-            met.map(|(_, generation)| generation).map_err(|error| error.to_string())
+        let came_to = |met: Result<(Vec<Option<TcpStream>>, Identity), ClusterError>| {
+            met.map(|(_, identity)| identity.generation).map_err(|error| error.to_string())
         };
         let (first, second) = (options(0), options(1));
         let ours = Identity { processes: 2, ..IDENTITY };

@@ -33,6 +33,19 @@ pub enum Control {
     },
 }
 
+/// A checkpoint cuts the run here (rule 7.6): what came before is in it, what comes after is not.
+/// Worker 0 commands it, every worker obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// Number of the checkpoint in its generation, from 1.
+    pub number: u64,
+    /// Recorded input is cut at an instant of its arrival: what arrived before it is in the
+    /// checkpoint. Live input is cut where the sources say.
+    pub at_us: Option<i64>,
+    /// The run ends here; what comes after is left to the next one.
+    pub last: bool,
+}
+
 /// News on its way to one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Addressed<T> {
@@ -40,6 +53,13 @@ pub struct Addressed<T> {
     pub to: u32,
     /// The news.
     pub what: T,
+}
+
+impl<T> Addressed<T> {
+    /// What the exchange goes by.
+    pub(crate) fn address(&self) -> u64 {
+        u64::from(self.to)
+    }
 }
 
 /// What a process asks of its first worker.

@@ -6,6 +6,7 @@ use operators::decode::DeadLetter;
 use operators::digital::{DigitalKind, Envelope, Rows, TableRows};
 use operators::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
 
+use crate::control::Boundary;
 use crate::plan::ListenerPlan;
 
 /// What goes out of a worker.
@@ -15,6 +16,8 @@ pub enum Delivery {
     Messages(usize, MessageBatch),
     /// Rows for the archive.
     Rows(TableRows),
+    /// A checkpoint cuts here: what went before belongs to it.
+    Boundary(Boundary),
 }
 
 /// Bytes of messages for one sink after which a batch is handed on.
@@ -47,6 +50,14 @@ impl Digital {
             counts: [0; 4],
             phases: [0; 6],
         }
+    }
+
+    /// A checkpoint cuts here.
+    pub fn boundary(&mut self, boundary: Boundary) {
+        let mut before = Vec::new();
+        self.take(true, |delivery| before.push(delivery));
+        before.push(Delivery::Boundary(boundary));
+        self.full = before;
     }
 
     /// A row of `dead_letters`.

@@ -6,10 +6,12 @@
 //!    └── admission: bytes in flight, released as the probe passes (rule 7.5)
 //! ```
 //!
-//! Each lane has an engine time of its own. Live it is the time since the start; recorded it is the
-//! arrival up to which its source has told everything (rule 2.3).
+//! Each lane has an engine time of its own. Live it is the time since the start, under the number of
+//! the last checkpoint that cut the lane; recorded it is the arrival up to which its source has told
+//! everything (rule 2.3).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use connectors::message::{Intake, RawMessage};
 use connectors::queue::Receiver;
@@ -19,7 +21,9 @@ use operators::time::ArrivalTime;
 use tracing::warn;
 
 use crate::control::Control;
+use crate::epoch;
 use crate::plan::TimeMode;
+use crate::quarantine::{self, InHand};
 
 /// Bytes that a lane may hand over in one activation, so that one lane does not starve a worker.
 const DRAIN_BYTES_MAX: usize = 128 * 1024;
@@ -33,10 +37,30 @@ pub struct Lane {
     decoder: Decoder,
     admission: Admission,
     intake: Vec<Intake>,
+    time: TimeMode,
+    /// Live: milliseconds since the start, as the worker last told.
+    millis: u64,
+    /// Number of the last checkpoint that has cut this lane.
+    number: u64,
+    /// What its source must be started from to have again what came after that cut.
+    next: u64,
+    /// What its source must be started from to have what it did not hand over, once it has ended.
+    end: Option<u64>,
+    /// Positions that are not taken any more (rule 7.8).
+    quarantined: Arc<BTreeSet<u64>>,
     /// The engine time up to which all is told, for recorded sources.
-    pub told: u64,
+    told: u64,
     has_ended: bool,
     letters_max: LetterLimit,
+}
+
+/// What a lane may take and keep.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneLimits {
+    /// Bytes under way in the engine (rule 7.5).
+    pub in_flight_bytes_max: usize,
+    /// Dead letters that are kept.
+    pub dead_letters_per_second_max: u32,
 }
 
 /// What one activation of a lane yields, in order of engine time.
@@ -59,20 +83,26 @@ impl Lane {
         name: &str,
         receiver: Receiver<Intake>,
         decoder: Decoder,
-        in_flight_bytes_max: usize,
         time: TimeMode,
-        dead_letters_per_second_max: u32,
+        limits: LaneLimits,
+        quarantined: Arc<BTreeSet<u64>>,
     ) -> Self {
         Self {
             source,
             name: name.to_owned(),
             receiver,
             decoder,
-            admission: Admission::new(in_flight_bytes_max),
+            admission: Admission::new(limits.in_flight_bytes_max),
             intake: Vec::new(),
+            time,
+            millis: 0,
+            number: 0,
+            next: 0,
+            end: None,
+            quarantined,
             told: 0,
             has_ended: false,
-            letters_max: LetterLimit::new(time, dead_letters_per_second_max),
+            letters_max: LetterLimit::new(time, limits.dead_letters_per_second_max),
         }
     }
 
@@ -96,16 +126,39 @@ impl Lane {
         self.admission.release(is_done);
     }
 
-    /// Takes in what is there, as far as it is admitted. `epoch` is the engine time under which
-    /// the worker will send it. Each stretch of one engine time is given to `give`. Whether there
-    /// may be more.
-    pub fn advance(
-        &mut self,
-        epoch: Option<u64>,
-        buffer: &mut Yield,
-        mut give: impl FnMut(&Lane, &mut Yield),
-    ) -> bool {
-        if self.has_ended || !self.admission.admits(epoch.unwrap_or(self.told)) {
+    /// The engine time of what is taken in now; never goes back.
+    pub fn now(&self) -> u64 {
+        match self.time {
+            TimeMode::Live => epoch::live(self.number, self.millis),
+            TimeMode::Recorded => self.told,
+        }
+    }
+
+    /// Tells how long the run lasts, in milliseconds.
+    pub fn go_on_to(&mut self, millis: u64) {
+        self.millis = self.millis.max(millis);
+    }
+
+    /// Number of the last checkpoint that has cut it.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What its source must be started from to have all that came after the checkpoint with this number,
+    /// which has cut the lane, or came after its end; none where it ended without saying so.
+    pub fn mark(&self, number: u64) -> Option<u64> {
+        if self.number == number { Some(self.next) } else { self.end }
+    }
+
+    /// What its source must be started from to have what it did not hand over, once it has ended.
+    pub fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    /// Takes in what is there, as far as it is admitted. Each stretch of one engine time
+    /// ([`Lane::now`]) is given to `give`. Whether there may be more.
+    pub fn advance(&mut self, buffer: &mut Yield, mut give: impl FnMut(&Lane, &mut Yield)) -> bool {
+        if self.has_ended || !self.admission.admits(self.now()) {
             return false;
         }
         let mut intake = std::mem::take(&mut self.intake);
@@ -113,14 +166,14 @@ impl Lane {
         let mut bytes = 0;
         let is_empty = intake.is_empty();
         for item in intake.drain(..) {
-            if let Intake::Advance { .. } | Intake::End { .. } = item {
-                self.admission.take(epoch.unwrap_or(self.told), std::mem::take(&mut bytes));
+            if let Intake::Advance { .. } | Intake::Boundary { .. } | Intake::End { .. } = item {
+                self.admission.take(self.now(), std::mem::take(&mut bytes));
                 give(self, buffer);
             }
             bytes += self.take(item, buffer);
         }
         self.intake = intake;
-        self.admission.take(epoch.unwrap_or(self.told), bytes);
+        self.admission.take(self.now(), bytes);
         give(self, buffer);
         if is_empty && self.receiver.is_closed() {
             // A source that was stopped may end without saying so.
@@ -149,9 +202,9 @@ impl Lane {
                 buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
             }
             Intake::Advance { to_us } => self.told = self.told.max(to_us.max(0) as u64),
-            Intake::Boundary { .. } => {}
-            Intake::End { newest_us, .. } => {
-                self.has_ended = true;
+            Intake::Boundary { number, next } => (self.number, self.next) = (number, next),
+            Intake::End { newest_us, next } => {
+                (self.has_ended, self.end) = (true, Some(next));
                 buffer.control.push(Control::Drained { newest_us });
             }
             // The incident is numbered by whoever tells the others.
@@ -177,10 +230,18 @@ impl Lane {
             oversize: raw.oversize,
         };
         let letters_before = buffer.dead_letters.len();
+        if !self.quarantined.is_empty() && self.quarantined.contains(&raw.position) {
+            let reason = "quarantined: the process died on it twice".into();
+            buffer.dead_letters.push(DeadLetter::of(&message, self.source, reason, &raw.payload));
+            return raw.topic.len() + raw.payload.len();
+        }
+        let (source, position) = (self.source, raw.position);
+        quarantine::take_in_hand(Some(InHand { source, position, operator: "decode" }));
         self.decoder.decode(&message, &mut buffer.events, &mut buffer.dead_letters);
         if buffer.dead_letters.len() > letters_before {
             buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
         }
+        quarantine::take_in_hand(None);
         raw.topic.len() + raw.payload.len()
     }
 }

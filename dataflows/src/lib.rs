@@ -1,28 +1,35 @@
 //! How it runs: the steps of a twin on timely dataflow, on workers of one process or many.
 //!
 //! Start with [`graph`], which reads as the list of the steps; [`twins`] is the operator that owns
-//! the state, [`ingest`] and [`publish`] are the two ends, [`run`] starts and stops it all. This is
-//! the only crate that knows timely, and it knows connectors only as handles: lanes to drain, sinks
+//! the state, [`ingest`] and [`publish`] are the two ends, [`checkpoint`] keeps it all over crashes,
+//! [`run`] starts and stops it. This is the only crate that knows timely, and it knows connectors only as handles: lanes to drain, sinks
 //! to offer to.
 
 pub mod bins;
 mod board;
 mod chain;
+pub mod checkpoint;
 pub mod cluster;
 pub mod control;
 pub mod digital;
+mod epoch;
 pub mod graph;
+mod handler;
 pub mod ingest;
 pub mod metrics;
 pub mod plan;
 pub mod publish;
+pub mod quarantine;
 pub mod router;
 pub mod run;
+mod stall;
+mod start;
 pub mod survey;
 pub mod twins;
 pub mod wheel;
 
 pub use cluster::ClusterOptions;
 pub use metrics::Metrics;
-pub use run::{Run, RunError, RunOptions, Stopper, Summary, start};
+pub use run::{Run, RunError, RunOptions, Stopper, Summary};
+pub use start::{CHECKPOINTS, start};
 pub use survey::{Percentiles, Survey, Worst};

@@ -7,6 +7,8 @@ use connectors::archive::ArchiveStats;
 use connectors::sink::SinkStats;
 use connectors::source::SourceStats;
 
+use crate::checkpoint::committer::CheckpointStats;
+
 /// The counters and gauges of one process.
 #[derive(Default)]
 pub struct Metrics {
@@ -42,6 +44,7 @@ struct Connectors {
     sources: Vec<(String, Arc<SourceStats>)>,
     sinks: Vec<(String, Arc<SinkStats>)>,
     archives: Vec<Arc<ArchiveStats>>,
+    checkpoints: Option<Arc<CheckpointStats>>,
 }
 
 /// Adds to a counter; order between counters does not matter.
@@ -65,6 +68,15 @@ impl Metrics {
     /// The archive writers of this process, one a worker.
     pub fn archives(&self) -> Vec<Arc<ArchiveStats>> {
         self.connectors().archives.clone()
+    }
+
+    /// The checkpoints of the run, in process 0.
+    pub fn checkpoints(&self) -> Option<Arc<CheckpointStats>> {
+        self.connectors().checkpoints.clone()
+    }
+
+    pub(crate) fn set_checkpoints(&self, stats: Arc<CheckpointStats>) {
+        self.connectors().checkpoints = Some(stats);
     }
 
     pub(crate) fn add_source(&self, name: &str, stats: Arc<SourceStats>) {

@@ -2,6 +2,7 @@
 //! from a user's file; nothing in it is text that still has to be understood.
 
 use std::error::Error;
+use std::time::Duration;
 
 use connectors::archive::ArchiveSettings;
 use connectors::sink::SinkHandle;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// Where history goes.
     pub archive: Option<ArchivePlan>,
+    /// How often its state is kept, and where.
+    pub checkpoint: CheckpointPlan,
     /// Whose clock rules.
     pub time: TimeMode,
     /// What the job may take.
@@ -91,6 +94,23 @@ pub struct ArchivePlan {
     pub settings: ArchiveSettings,
     /// Whether physical events are kept as they came.
     pub physical: bool,
+}
+
+/// How often state is kept, and where (rule 7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPlan {
+    /// From the begin of one checkpoint to the next; only at the end of the run where there is none.
+    pub interval: Option<Duration>,
+    /// How many are kept.
+    pub retain: usize,
+    /// Where they are kept, as a path or URL; in the data folder where it says nothing.
+    pub store: Option<String>,
+}
+
+impl Default for CheckpointPlan {
+    fn default() -> Self {
+        Self { interval: Some(Duration::from_secs(10)), retain: 3, store: None }
+    }
 }
 
 /// What a job may take (rule 8.2).

@@ -8,22 +8,33 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use connectors::archive::{ArchiveBatch, ArchiveHandle};
-use connectors::message::MessageBatch;
-use connectors::queue::{Refused, Weigh};
+use connectors::archive::{ArchiveBatch, ArchiveHandle, ArchivePart};
+use connectors::message::{MessageBatch, Receipt};
+use connectors::queue::{Refused, Sender, Weigh};
 use connectors::sink::SinkHandle;
 use operators::digital::TableRows;
 use tracing::error;
 
+use crate::checkpoint::{PartMessage, Published};
+use crate::control::Boundary;
 use crate::digital::Delivery;
 
 /// Where the deliveries of one worker go. `H` is what is held while a batch waits.
 pub struct Outlets<H> {
     sinks: Vec<Outlet<H, MessageBatch>>,
     handles: Vec<Arc<SinkHandle>>,
-    archive: Outlet<H, ArchiveBatch>,
+    archive: Outlet<H, ForArchive>,
     archive_handle: Option<Arc<ArchiveHandle>>,
     unpublished: Arc<AtomicU64>,
+    /// Goes with each message batch; gone, it tells that all up to the next boundary is published.
+    published: Arc<Published>,
+    recorder: Sender<PartMessage>,
+}
+
+/// What goes to the archive.
+enum ForArchive {
+    Rows(ArchiveBatch),
+    Boundary(Boundary),
 }
 
 /// Batches that wait for one connector.
@@ -33,13 +44,17 @@ struct Outlet<H, B> {
 }
 
 impl<H: Clone> Outlets<H> {
-    /// Outlets to these connectors; messages that are given up are counted in `unpublished`.
+    /// Outlets to these connectors; messages that are given up are counted in `unpublished`. The
+    /// recorder learns how far what goes out belongs to a checkpoint.
     pub fn new(
         handles: Vec<Arc<SinkHandle>>,
         archive_handle: Option<Arc<ArchiveHandle>>,
         unpublished: Arc<AtomicU64>,
+        recorder: Sender<PartMessage>,
     ) -> Self {
         Self {
+            published: Arc::new(Published::new(recorder.clone())),
+            recorder,
             sinks: handles.iter().map(|_| Outlet::default()).collect(),
             handles,
             archive: Outlet::default(),
@@ -51,12 +66,17 @@ impl<H: Clone> Outlets<H> {
     /// Takes a delivery on its way; `held` is dropped once the connector has it.
     pub fn put(&mut self, held: &H, delivery: Delivery) {
         match delivery {
-            Delivery::Messages(sink, batch) => {
+            Delivery::Messages(sink, mut batch) => {
+                batch.receipt = Receipt::new(self.published.clone());
                 self.sinks[sink].waiting.push_back((held.clone(), batch));
             }
             Delivery::Rows(TableRows { table, day, rows }) => {
                 let batch = ArchiveBatch { table: table.word(), day, rows };
-                self.archive.waiting.push_back((held.clone(), batch));
+                self.archive.waiting.push_back((held.clone(), ForArchive::Rows(batch)));
+            }
+            Delivery::Boundary(boundary) => {
+                self.archive.waiting.push_back((held.clone(), ForArchive::Boundary(boundary)));
+                self.published = Arc::new(Published::new(self.recorder.clone()));
             }
         }
     }
@@ -66,10 +86,24 @@ impl<H: Clone> Outlets<H> {
         for (outlet, handle) in self.sinks.iter_mut().zip(&self.handles) {
             outlet.flush(&handle.name, |batch| handle.offer(batch));
         }
+        let recorder = &self.recorder;
         match &self.archive_handle {
-            Some(handle) => self.archive.flush("archive", |batch| handle.offer(batch)),
-            None => self.archive.waiting.clear(),
+            Some(handle) => self.archive.flush("archive", |what| offer(handle, recorder, what)),
+            None => self.archive.flush("archive", |what| {
+                if let ForArchive::Boundary(_) = what {
+                    tell(recorder, PartMessage::Archived(ArchivePart::default()));
+                }
+                Ok(())
+            }),
         }
+    }
+
+    /// The connector that takes nothing now, if there is one.
+    pub fn waits_for(&self) -> Option<&str> {
+        let sinks = self.sinks.iter().zip(&self.handles);
+        let mut waiting = sinks.filter(|(outlet, _)| !outlet.waiting.is_empty());
+        let sink = waiting.next().map(|(_, handle)| handle.name.as_str());
+        sink.or_else(|| (!self.archive.waiting.is_empty()).then_some("archive"))
     }
 
     /// Whether anything waits here.
@@ -94,8 +128,42 @@ impl<H: Clone> Outlets<H> {
         let messages = self.sinks.iter().flat_map(|outlet| &outlet.waiting);
         let rows = self.archive.waiting.iter();
         messages.map(|(_, batch)| batch.weight()).sum::<usize>()
-            + rows.map(|(_, batch)| batch.rows.get_array_memory_size()).sum::<usize>()
+            + rows.map(|(_, what)| what.weight()).sum::<usize>()
     }
+}
+
+impl ForArchive {
+    fn weight(&self) -> usize {
+        match self {
+            ForArchive::Rows(batch) => batch.rows.get_array_memory_size(),
+            ForArchive::Boundary(_) => 0,
+        }
+    }
+}
+
+/// Offers rows to the archive; at a boundary it tells the recorder what a checkpoint has of it.
+fn offer(
+    handle: &ArchiveHandle,
+    recorder: &Sender<PartMessage>,
+    what: ForArchive,
+) -> Result<(), Refused<ForArchive>> {
+    match what {
+        ForArchive::Rows(batch) => handle.offer(batch).map_err(|refused| match refused {
+            Refused::Full(batch) => Refused::Full(ForArchive::Rows(batch)),
+            Refused::Closed(batch) => Refused::Closed(ForArchive::Rows(batch)),
+        }),
+        ForArchive::Boundary(boundary) => {
+            let recorder = recorder.clone();
+            let reply = move |part| tell(&recorder, PartMessage::Archived(part));
+            handle.boundary(boundary.number, boundary.last, Box::new(reply));
+            Ok(())
+        }
+    }
+}
+
+/// A recorder that has ended has raised the alarm.
+fn tell(recorder: &Sender<PartMessage>, message: PartMessage) {
+    let _ = recorder.send_over_bound(message);
 }
 
 impl<H, B> Default for Outlet<H, B> {

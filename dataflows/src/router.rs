@@ -30,6 +30,11 @@ impl BinTable {
         Self { owners: (0..BINS).map(|bin| (bin * workers / BINS) as u32).collect() }
     }
 
+    /// The worker that owns a bin.
+    pub fn owner_of(&self, bin: u16) -> u32 {
+        self.owners[usize::from(bin)]
+    }
+
     /// The worker that owns the twin with this hash.
     pub fn owner(&self, hash: u64) -> u32 {
         self.owners[bin(hash)]

@@ -1,48 +1,33 @@
-//! A run of a job: opens what it needs, starts the workers, answers questions, ends cleanly.
+//! A run of a job: it answers questions, and ends cleanly (how it starts is in `start.rs`).
 //!
 //! ```text
-//!  start: data folder (lock, generation) ─► processes meet ─► archive, sinks, sources ─► workers
-//!  wait:  workers end ─► archives closed ─► sinks closed ─► summary
+//!  stop ─► sources end ─► last checkpoint ─► workers end, archives closed ─► sinks closed ─► summary
 //! ```
 
-use std::any::Any;
 use std::error::Error;
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use connectors::alarm::Alarm;
-use connectors::archive::{ArchiveError, ArchiveHandle};
-use connectors::clock::Clock;
-use connectors::disk::SystemDisk;
+use connectors::archive::ArchiveError;
+use connectors::clock::{Clock, SystemClock};
+use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
 use connectors::sink::SinkHandle;
-use connectors::source::SourceSetup;
-use operators::decode::Decoder;
-use operators::digital::{Envelope, Rows, RowsSettings};
-use operators::twin::TwinType;
-use timely::communication::Hooks;
-use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
-use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use connectors::store::StoreError;
 use timely::scheduling::SyncActivator;
-use timely::worker::Worker;
-use tracing::{error, info};
 
-use crate::cluster::{self, ClusterError, ClusterOptions, Identity};
+use crate::checkpoint::restore::RestoreError;
+use crate::cluster::{ClusterError, ClusterOptions};
 use crate::control::Command;
-use crate::digital::Digital;
-use crate::graph::{self, Parts};
-use crate::ingest::Lane;
 use crate::metrics::Metrics;
-use crate::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SourcePlan, TimeMode};
-use crate::router::BinTable;
 use crate::survey::{Answer, Survey};
-use crate::twins::Twins;
 
 /// How long sinks and archive may take to publish what they have when the run ends.
-const CLOSE_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// Where and how wide a job runs.
 pub struct RunOptions {
@@ -54,6 +39,28 @@ pub struct RunOptions {
     pub cluster: Option<ClusterOptions>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Where everything durable goes, but the lock of the data folder.
+    pub disk: Arc<dyn Disk>,
+    /// Begin with empty twins, whatever checkpoints there are; sources go on where they were.
+    pub fresh: bool,
+    /// Where recorded input is to stop, microseconds since 1970: what arrived from then on is left to the
+    /// next run.
+    pub until_us: Option<i64>,
+}
+
+impl RunOptions {
+    /// One process with so many workers, on the machine's own clock and disk.
+    pub fn new(workers: usize, data: impl Into<PathBuf>) -> Self {
+        Self {
+            workers,
+            data: data.into(),
+            cluster: None,
+            clock: Arc::new(SystemClock),
+            disk: Arc::new(SystemDisk),
+            fresh: false,
+            until_us: None,
+        }
+    }
 }
 
 /// Why a run could not start, or did not end well.
@@ -68,6 +75,26 @@ pub enum RunError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The store of checkpoints.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is kept cannot be gone on from.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The data folder is not the same for all processes.
+    #[error("the data folder {} is not that of process 0, which is in generation {generation}; give all processes one folder that they all see", path.display())]
+    NotShared {
+        /// The folder of this process.
+        path: PathBuf,
+        /// The generation of the run.
+        generation: u64,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {0}; raise the limit of threads (ulimit -u)")]
+    Thread(std::io::Error),
+    /// The run could not go on.
+    #[error("{0}")]
+    Stopped(String),
     /// A source or sink.
     #[error("connection `{name}`: {error}")]
     Connection {
@@ -86,24 +113,27 @@ pub enum RunError {
 
 /// A job that runs.
 pub struct Run {
-    generation: u64,
-    metrics: Arc<Metrics>,
-    stopper: Stopper,
-    answers: Mutex<mpsc::Receiver<Answer>>,
-    next_survey: AtomicU64,
-    workers: timely::communication::WorkerGuards<Result<u64, ArchiveError>>,
-    sinks: Vec<Arc<SinkHandle>>,
-    unpublished: Arc<AtomicU64>,
-    start: Instant,
+    pub(crate) generation: u64,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stopper: Stopper,
+    pub(crate) answers: Mutex<mpsc::Receiver<Answer>>,
+    pub(crate) next_survey: AtomicU64,
+    pub(crate) workers: timely::communication::WorkerGuards<Result<u64, ArchiveError>>,
+    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) unpublished: Arc<AtomicU64>,
+    pub(crate) start: Instant,
+    pub(crate) alarm: Arc<Alarm>,
+    /// Completes checkpoints, in process 0.
+    pub(crate) committer: Option<JoinHandle<()>>,
     /// Locked while the run lasts.
-    _folder: Option<DataFolder>,
+    pub(crate) _folder: Option<DataFolder>,
 }
 
 /// Asks a run to end; may be kept and sent elsewhere.
 #[derive(Clone)]
 pub struct Stopper {
-    commands: mpsc::Sender<Command>,
-    activator: Arc<Mutex<Option<SyncActivator>>>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) activator: Arc<Mutex<Option<SyncActivator>>>,
 }
 
 /// What a run did.
@@ -123,294 +153,6 @@ pub struct Summary {
     pub archive_rows: u64,
     /// How long the run took.
     pub seconds: f64,
-}
-
-/// Starts a job.
-pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
-    let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
-    let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
-    let workers = options.workers.max(1);
-    let folder = match process {
-        0 => Some(DataFolder::open(&options.data, &plan.job)?),
-        // The run has one owner, process 0; the others learn its generation (rule 7.7).
-        _ => None,
-    };
-    let mut generation = folder.as_ref().map_or(0, DataFolder::generation);
-    if let (0, Some(archive)) = (process, &plan.archive) {
-        connectors::archive::prepare(&archive.settings.path, &plan.job)?;
-    }
-    let (allocators, others) = match &options.cluster {
-        Some(cluster) => {
-            let identity = Identity {
-                digest: digest(&plan),
-                processes: processes as u32,
-                workers: workers as u32,
-                generation,
-            };
-            let (sockets, learnt) = cluster::meet(cluster, identity)?;
-            generation = learnt;
-            connect(sockets, process, workers)?
-        }
-        None => timely::CommunicationConfig::Process(workers).try_build().map_err(RunError::Dataflow)?,
-    };
-    let metrics = Arc::new(Metrics::default());
-    let unpublished = Arc::new(AtomicU64::new(0));
-    let (commands, received) = mpsc::channel();
-    let (answered, answers) = mpsc::channel();
-    let sinks = open_sinks(plan.sinks, process, &metrics)?;
-    let mut shares = Shares {
-        job: plan.job.clone(),
-        generation,
-        types: Arc::new(plan.types),
-        source_names: plan.sources.iter().map(|source| source.name.clone()).collect(),
-        listeners: plan.listeners,
-        archive: plan.archive,
-        limits: plan.limits,
-        time: plan.time,
-        clock: options.clock,
-        sinks: sinks.clone(),
-        unpublished: unpublished.clone(),
-        metrics: metrics.clone(),
-        workers,
-        peers: workers * processes,
-        first_worker: workers * process,
-        start: Instant::now(),
-        data: options.data.clone(),
-        alarm: Arc::default(),
-    };
-    let mut parts = shares.parts(received, (process == 0).then_some(answered))?;
-    if process == 0 {
-        shares.open_sources(plan.sources, &mut parts)?;
-    }
-    let activator = Arc::new(Mutex::new(None));
-    let stopper = Stopper { commands, activator: activator.clone() };
-    let start = shares.start;
-    let parts = Mutex::new(parts);
-    let first_worker = shares.first_worker;
-    let guards =
-        timely::execute::execute_from(allocators, others, timely::WorkerConfig::default(), move |worker| {
-            let index = worker.index() - first_worker;
-            let mine = lock(&parts)[index].take();
-            let (parts, archive) = mine.expect("each worker takes its own parts, once");
-            let work = || work(worker, parts, &activator);
-            // A worker that panicked has lost its twins: nothing sound can go on (rule 7.8).
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-                error!(worker = index, "worker panicked; the process ends");
-                std::process::abort();
-            }
-            close_archive(archive)
-        })
-        .map_err(RunError::Dataflow)?;
-    info!(job = %shares.job, generation, process, workers, "job runs");
-    Ok(Run {
-        generation,
-        metrics,
-        stopper,
-        answers: Mutex::new(answers),
-        next_survey: AtomicU64::new(1),
-        workers: guards,
-        sinks,
-        unpublished,
-        start,
-        _folder: folder,
-    })
-}
-
-type Allocators = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
-
-/// Hands the sockets of the other processes to timely.
-fn connect(sockets: Vec<Option<TcpStream>>, process: usize, workers: usize) -> Result<Allocators, RunError> {
-    let hooks = Hooks::default();
-    let within = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
-    let (builders, guard) = initialize_networking_from_sockets(within, sockets, process, workers, hooks)
-        .map_err(|error| RunError::Dataflow(error.to_string()))?;
-    let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
-    Ok((builders, Box::new(guard)))
-}
-
-/// What the workers of a process have in common.
-struct Shares {
-    job: String,
-    generation: u64,
-    types: Arc<Vec<TwinType>>,
-    source_names: Vec<String>,
-    listeners: Vec<ListenerPlan>,
-    archive: Option<ArchivePlan>,
-    limits: Limits,
-    time: TimeMode,
-    clock: Arc<dyn Clock>,
-    sinks: Vec<Arc<SinkHandle>>,
-    unpublished: Arc<AtomicU64>,
-    metrics: Arc<Metrics>,
-    workers: usize,
-    peers: usize,
-    first_worker: usize,
-    start: Instant,
-    data: PathBuf,
-    alarm: Arc<Alarm>,
-}
-
-type WorkerParts = Option<(Parts, Option<Arc<ArchiveHandle>>)>;
-
-impl Shares {
-    /// The parts of each worker, without lanes.
-    fn parts(
-        &self,
-        commands: mpsc::Receiver<Command>,
-        answers: Option<mpsc::Sender<Answer>>,
-    ) -> Result<Vec<WorkerParts>, RunError> {
-        let (mut commands, mut answers) = (Some(commands), answers);
-        let mut parts = Vec::new();
-        for index in 0..self.workers {
-            let archive = match &self.archive {
-                Some(plan) => {
-                    let worker = self.first_worker + index;
-                    let handle =
-                        connectors::archive::start(&plan.settings, &self.job, self.generation, worker)?;
-                    self.metrics.add_archive(handle.stats.clone());
-                    Some(Arc::new(handle))
-                }
-                None => None,
-            };
-            let one = Parts {
-                lanes: Vec::new(),
-                sources: Vec::new(),
-                // Sources belong to process 0 (rule 7.9), and have a lane for each of its workers.
-                workers_with_lanes: self.workers,
-                commands: commands.take(),
-                twins: self.twins()?,
-                sinks: self.sinks.clone(),
-                archive: archive.clone(),
-                unpublished: self.unpublished.clone(),
-                answers: answers.take(),
-                time: self.time,
-                clock: self.clock.clone(),
-                start: self.start,
-                metrics: self.metrics.clone(),
-            };
-            parts.push(Some((one, archive)));
-        }
-        Ok(parts)
-    }
-
-    fn twins(&self) -> Result<Twins, RunError> {
-        let rows = match &self.archive {
-            Some(plan) => {
-                let settings = RowsSettings { physical: plan.physical };
-                let rows = Rows::new(settings, self.types.iter(), self.source_names.clone());
-                Some(rows.map_err(|problem| RunError::Columns(problem.message))?)
-            }
-            None => None,
-        };
-        let envelope = Envelope::new(&self.job, self.generation, self.types.iter());
-        let digital = Digital::new(envelope, self.listeners.clone(), self.sinks.len(), rows);
-        // Bins are dealt out evenly, and hashes fall evenly into bins.
-        let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
-        let sources = self.source_names.len();
-        Ok(Twins::new(self.types.clone(), sources, digital, twins_max, self.metrics.clone()))
-    }
-
-    /// Opens the sources, and deals their lanes out to the workers.
-    fn open_sources(&mut self, sources: Vec<SourcePlan>, parts: &mut [WorkerParts]) -> Result<(), RunError> {
-        for (number, source) in sources.into_iter().enumerate() {
-            let SourcePlan { name, decoder, open } = source;
-            let setup = SourceSetup {
-                name: name.clone(),
-                filters: decoder.filters(),
-                lanes: self.workers,
-                lane_of: self.lane_of(&decoder),
-                clock: self.clock.clone(),
-                next: 0,
-                folder: self.data.join("journal").join(&name),
-                disk: Arc::new(SystemDisk),
-                alarm: self.alarm.clone(),
-            };
-            let mut handle =
-                open(setup).map_err(|error| RunError::Connection { name: name.clone(), error })?;
-            self.metrics.add_source(&name, handle.stats.clone());
-            let lanes = std::mem::take(&mut handle.lanes);
-            for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {
-                let Some((part, _)) = part else { continue };
-                part.lanes.push(Lane::new(
-                    number as u16,
-                    &name,
-                    lane,
-                    decoder.clone(),
-                    self.limits.in_flight_bytes_max,
-                    self.time,
-                    self.limits.dead_letters_per_second_max.div_ceil(self.workers as u32),
-                ));
-            }
-            if let Some(Some((first, _))) = parts.first_mut() {
-                first.sources.push(handle);
-            }
-        }
-        Ok(())
-    }
-
-    /// A message is best decoded where its twin lives; where that is another process, anywhere,
-    /// but always at the same place.
-    fn lane_of(&self, decoder: &Decoder) -> connectors::source::LaneOf {
-        let key = decoder.lane_key();
-        let table = BinTable::even(self.peers);
-        let lanes = self.workers;
-        match lanes {
-            1 => Arc::new(|_| 0),
-            _ => Arc::new(move |topic| table.owner(key.of(topic)) as usize % lanes),
-        }
-    }
-}
-
-/// A worker's life.
-fn work(worker: &mut Worker, parts: Parts, activator: &Mutex<Option<SyncActivator>>) {
-    let is_first = parts.commands.is_some();
-    let probe = worker.dataflow(|scope| {
-        graph::build(scope, parts, |wake| {
-            if is_first {
-                *lock(activator) = Some(wake);
-            }
-        })
-    });
-    drop(probe);
-    while worker.has_dataflows() {
-        worker.step_or_park(None);
-    }
-}
-
-fn open_sinks(
-    plans: Vec<crate::plan::SinkPlan>,
-    process: usize,
-    metrics: &Metrics,
-) -> Result<Vec<Arc<SinkHandle>>, RunError> {
-    let mut sinks = Vec::new();
-    for plan in plans {
-        let handle =
-            (plan.open)(process).map_err(|error| RunError::Connection { name: plan.name.clone(), error })?;
-        metrics.add_sink(&plan.name, handle.stats.clone());
-        sinks.push(Arc::new(handle));
-    }
-    Ok(sinks)
-}
-
-/// Ends the archive of a worker; how many rows are in its files.
-fn close_archive(archive: Option<Arc<ArchiveHandle>>) -> Result<u64, ArchiveError> {
-    // The graph is gone, and with it the only other holder.
-    match archive.and_then(Arc::into_inner) {
-        Some(archive) => Ok(archive.close(CLOSE_WAIT)?.rows),
-        None => Ok(0),
-    }
-}
-
-/// What of a job must be the same in all processes.
-fn digest(plan: &Plan) -> u64 {
-    let text =
-        format!("{} {:?} {:?} {:?} {:?}", plan.job, plan.types, plan.listeners, plan.time, plan.limits);
-    operators::id::hash(text.as_bytes())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing that can panic runs while these are locked.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stopper {
@@ -465,11 +207,24 @@ impl Run {
         self.workers.guards().iter().all(std::thread::JoinHandle::is_finished)
     }
 
-    /// Waits for the end: all that is under way is published, archived and closed.
+    /// Why the run cannot go on, where it cannot. It then ends by itself, without a checkpoint.
+    pub fn failure(&self) -> Option<&str> {
+        self.alarm.reason()
+    }
+
+    /// Waits for the end: all that is under way is published, archived and closed, and a last checkpoint
+    /// says so.
     pub fn wait(self) -> Result<Summary, RunError> {
+        let ended = self.workers.join();
+        if let Some(reason) = self.alarm.reason() {
+            return Err(RunError::Stopped(reason.to_owned()));
+        }
         let mut archive_rows = 0;
-        for worker in self.workers.join() {
+        for worker in ended {
             archive_rows += worker.map_err(RunError::Dataflow)??;
+        }
+        if self.committer.is_some_and(|committer| committer.join().is_err()) {
+            return Err(RunError::Dataflow("the committer of checkpoints has panicked".into()));
         }
         let seconds = self.start.elapsed().as_secs_f64();
         let mut unpublished = self.unpublished.load(Ordering::Relaxed);
@@ -494,4 +249,9 @@ impl Run {
             seconds,
         })
     }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing that can panic runs while these are locked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

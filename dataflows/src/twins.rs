@@ -5,9 +5,10 @@
 //! This is the operator without the dataflow around it (that is `graph.rs`): it owns the twins of
 //! one worker, and is told of events, of time, and of news from other workers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use connectors::failpoint;
 use operators::batch::{Event, EventBatch};
 use operators::decode::DeadLetter;
 use operators::functions::Emitted;
@@ -20,8 +21,15 @@ use operators::twin::{Twin, TwinType};
 use crate::bins::{Bins, Slot};
 use crate::digital::Digital;
 use crate::metrics::{Metrics, add};
-use crate::survey::{Answer, Delays, Worst};
+use crate::quarantine::{self, InHand};
+use crate::survey::Delays;
 use crate::wheel::{self, Wheel};
+
+mod snapshot;
+mod walks;
+
+use snapshot::Snapshot;
+use walks::Sweep;
 
 /// Events that are looked up together: the memory of one is fetched while another's is awaited.
 const CHUNK: usize = 64;
@@ -35,6 +43,8 @@ pub struct Twins {
     pub digital: Digital,
     sources: Vec<SourceState>,
     sweeps: VecDeque<Sweep>,
+    /// The checkpoint that is being written.
+    snapshot: Option<Snapshot>,
     twins_max: u64,
     lateness: Delays,
     compute: Delays,
@@ -82,24 +92,6 @@ struct SourceState {
     lost_us: Option<i64>,
 }
 
-/// A walk over all twins, a stretch at a time, so that other work goes on in between.
-struct Sweep {
-    next: Slot,
-    purpose: Purpose,
-}
-
-enum Purpose {
-    /// All sources of these types are lost.
-    Lost {
-        types: Vec<u16>,
-        at_us: i64,
-        incident: u64,
-        /// Twins that were unbound before the walk came to them, as something came for them.
-        early: HashSet<Slot>,
-    },
-    Survey(Box<Answer>),
-}
-
 #[derive(Default)]
 struct Counts {
     events: u64,
@@ -134,6 +126,7 @@ impl Twins {
             digital,
             sources: vec![SourceState::default(); sources],
             sweeps: VecDeque::new(),
+            snapshot: None,
             twins_max,
             lateness: Delays::default(),
             compute: Delays::default(),
@@ -183,6 +176,11 @@ impl Twins {
             }
             if let Some(slot) = *slot {
                 let event = events.event(*index);
+                let position = event.head.position;
+                quarantine::take_in_hand(Some(InHand { source, position, operator: "steps of the twin" }));
+                if failpoint::poisoned().is_some_and(|twin| twin == event.id) {
+                    panic!("failpoint event.poison");
+                }
                 let at_us = match stamp {
                     Stamp::Clock(_) => now_us,
                     Stamp::Arrival { .. } => now_us.max(event.head.arrived_at.0),
@@ -190,6 +188,7 @@ impl Twins {
                 self.apply_event(slot, event, at_us);
             }
         }
+        quarantine::take_in_hand(None);
         self.scratch.slots = slots;
     }
 
@@ -208,9 +207,7 @@ impl Twins {
                 return None;
             }
             let twin = Twin::new(head.twin_type, definition);
-            self.counts.twins += 1;
-            self.digital.phases[Phase::Unbound as usize] += 1;
-            return Some(self.bins.insert(head.hash, event.id, twin));
+            return Some(self.insert(head.hash, event.id, twin));
         };
         let twin_type = self.bins.get(slot).map_or(head.twin_type, |(_, twin)| twin.twin_type);
         if twin_type != head.twin_type {
@@ -220,6 +217,12 @@ impl Twins {
             return None;
         }
         Some(slot)
+    }
+
+    fn insert(&mut self, hash: u64, id: &str, twin: Twin) -> Slot {
+        self.counts.twins += 1;
+        self.digital.phases[twin.life_cycle.phase() as usize] += 1;
+        self.bins.insert(hash, id, twin)
     }
 
     /// Takes a dead letter of step 1: counted, and a row unless there are too many.
@@ -248,6 +251,7 @@ impl Twins {
     /// One event through steps 2 to 5.
     fn apply_event(&mut self, slot: Slot, event: Event<'_>, now_us: i64) {
         self.catch_up(slot);
+        self.will_change(slot);
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         if twin.life_cycle.phase() >= Phase::Done {
@@ -331,11 +335,13 @@ impl Twins {
 
     fn tick_one(&mut self, slot: Slot, now_us: i64) {
         self.catch_up(slot);
-        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        let Some((_, twin)) = self.bins.get(slot) else { return };
         // Where it is not due, another entry of the calendar is.
         if twin.handled.wake_us > now_us {
             return;
         }
+        self.will_change(slot);
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         handler::tick(id, twin, definition, now_us, &mut self.digital);
         if twin.handled.wake_us != NEVER_US {
@@ -345,125 +351,7 @@ impl Twins {
 
     /// Whether ticks or walks wait to be worked off.
     pub fn is_busy(&self, now_us: i64) -> bool {
-        !self.sweeps.is_empty() || self.wheel.is_due(wheel::last_day_over(now_us))
-    }
-
-    /// Whether a walk goes on.
-    pub fn is_sweeping(&self) -> bool {
-        !self.sweeps.is_empty()
-    }
-
-    /// A source was lost: twins that have no other are unbound, in a walk.
-    pub fn source_lost(&mut self, source: u16, at_us: i64, incident: u64) {
-        self.sources[usize::from(source)] = SourceState { is_lost: true, lost_us: Some(at_us) };
-        let is_lost = |source: &u16| self.sources[usize::from(*source)].is_lost;
-        let types: Vec<u16> = (0u16..)
-            .zip(self.types.iter())
-            .filter(|(_, one)| one.sources.contains(&source) && one.sources.iter().all(is_lost))
-            .map(|(number, _)| number)
-            .collect();
-        if !types.is_empty() {
-            let purpose = Purpose::Lost { types, at_us, incident, early: HashSet::new() };
-            self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
-        }
-    }
-
-    /// A source is back. Its twins are bound again by what they send.
-    pub fn source_restored(&mut self, source: u16) {
-        self.sources[usize::from(source)].is_lost = false;
-    }
-
-    /// Begins to answer a survey, in a walk.
-    pub fn survey(&mut self, number: u64) {
-        let answer = Box::new(Answer::to(number));
-        let purpose = Purpose::Survey(answer);
-        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
-    }
-
-    /// Goes on with the oldest walk, over at most `budget` twins; the answer of a survey that has
-    /// come to its end.
-    pub fn sweep(&mut self, now_us: i64, budget: usize) -> Option<Answer> {
-        let mut sweep = self.sweeps.pop_front()?;
-        self.report();
-        for _ in 0..budget {
-            let Some(slot) = self.bins.next(sweep.next) else {
-                return self.finish(sweep, now_us);
-            };
-            match &mut sweep.purpose {
-                Purpose::Lost { types, at_us, incident, early } => {
-                    if !early.remove(&slot) {
-                        self.lose(slot, types, *at_us, *incident);
-                    }
-                }
-                Purpose::Survey(answer) => self.ask(slot, now_us, answer),
-            }
-            sweep.next = slot.after();
-        }
-        self.sweeps.push_front(sweep);
-        None
-    }
-
-    fn finish(&self, sweep: Sweep, now_us: i64) -> Option<Answer> {
-        let Purpose::Survey(mut answer) = sweep.purpose else { return None };
-        answer.at_us = now_us;
-        answer.lateness = self.lateness.clone();
-        answer.compute = self.compute.clone();
-        answer.events = self.totals.events;
-        answer.dead_letters = self.totals.dead_letters;
-        answer.digital_events = self.totals.digital_events;
-        Some(*answer)
-    }
-
-    /// A walk over lost twins may not have come to this one yet; what it would do comes before
-    /// anything later, once.
-    fn catch_up(&mut self, slot: Slot) {
-        for index in 0..self.sweeps.len() {
-            let sweep = &mut self.sweeps[index];
-            if let Purpose::Lost { types, at_us, incident, early } = &mut sweep.purpose
-                && slot >= sweep.next
-                && early.insert(slot)
-            {
-                let (types, at_us, incident) = (types.clone(), *at_us, *incident);
-                self.lose(slot, &types, at_us, incident);
-            }
-        }
-    }
-
-    /// Unbinds a twin of a lost source. It may have been heard after the loss: by a backlog that was
-    /// worked off before the news came.
-    fn lose(&mut self, slot: Slot, types: &[u16], at_us: i64, incident: u64) {
-        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
-        if !types.contains(&twin.twin_type) {
-            return;
-        }
-        let wake_before_us = twin.handled.wake_us;
-        let definition = &self.types[usize::from(twin.twin_type)];
-        handler::source_lost(id, twin, definition, at_us, incident, &mut self.digital);
-        let wake_us = twin.handled.wake_us;
-        if wake_us != wake_before_us && wake_us != NEVER_US {
-            self.wheel.enter(wake_us, slot);
-        }
-    }
-
-    fn ask(&self, slot: Slot, now_us: i64, answer: &mut Answer) {
-        let Some((id, twin)) = self.bins.get(slot) else { return };
-        let terms = &self.types[usize::from(twin.twin_type)].terms;
-        let at_us = now_us.max(twin.handled.digital_at.0);
-        let measure = twin.entanglement.measure(at_us, terms);
-        let phase = twin.life_cycle.phase();
-        answer.add(phase, measure.odte, || {
-            let lateness = twin.entanglement.lateness(at_us, terms);
-            Worst {
-                twin: id.to_owned(),
-                phase,
-                odte: measure.odte,
-                timeliness: measure.timeliness,
-                reliability: measure.reliability,
-                availability: measure.availability,
-                transport_ms: lateness.map(|one| one.transport_us / 1e3),
-                compute_ms: lateness.map(|one| one.compute_us / 1e3),
-            }
-        });
+        !self.sweeps.is_empty() || self.can_write() || self.wheel.is_due(wheel::last_day_over(now_us))
     }
 
     /// Adds what was counted since the last time to the process's metrics.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use connectors::source::SourceSetup;
 use connectors::{file, mqtt};
-use dataflows::plan::{ArchivePlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan};
+use dataflows::plan::{ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan};
 use operators::decode::Decoder;
 
 use crate::checks::{Checked, client_id};
@@ -41,6 +41,11 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
             .archive
             .as_ref()
             .map(|history| ArchivePlan { settings: history.archive(), physical: history.physical }),
+        checkpoint: CheckpointPlan {
+            interval: Some(definition.checkpoint.interval),
+            retain: definition.checkpoint.retain,
+            store: definition.checkpoint.store.clone(),
+        },
         time: checked.time,
         limits: Limits {
             twins_max: definition.limits.twins,

@@ -39,7 +39,7 @@ pub(crate) fn until_end(
         if left.is_some_and(|left| left.is_zero()) {
             return End::Duration;
         }
-        if run.is_finished() {
+        if run.is_finished() || run.failure().is_some() {
             return End::Finished;
         }
         let due = (elapsed.as_secs_f64() / interval.as_secs_f64()) as u64;

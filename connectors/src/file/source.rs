@@ -37,7 +37,7 @@ const ADVANCE_INTERVAL_US: i64 = 100_000;
 /// says. Live, that is the number of lines that were taken; recorded, the time (microseconds since
 /// 1970) up to which all was.
 pub fn start(setup: SourceSetup, settings: &FileSettings) -> Result<SourceHandle, FileError> {
-    let SourceSetup { name, lanes, lane_of, clock, next, .. } = setup;
+    let SourceSetup { name, lanes, lane_of, clock, next, until_us, .. } = setup;
     let failed = |error| FileError::Read { name: name.clone(), path: settings.path.clone(), error };
     let file = File::open(&settings.path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
@@ -54,6 +54,8 @@ pub fn start(setup: SourceSetup, settings: &FileSettings) -> Result<SourceHandle
         stats: stats.clone(),
         stop: stop.clone(),
         begin: next,
+        until_us,
+        is_over: false,
         position: 0,
         newest_us: None,
         advanced_to_us: None,
@@ -73,6 +75,10 @@ struct Source {
     stop: Arc<StopSignal>,
     /// Lines, or recorded time, that an earlier run has taken.
     begin: u64,
+    /// Recorded time at which to stop.
+    until_us: Option<i64>,
+    /// Recorded time has come there.
+    is_over: bool,
     position: u64,
     newest_us: Option<i64>,
     /// The last boundary that the lanes were told of.
@@ -96,7 +102,7 @@ impl Source {
 
     /// Reads until the end of the file, or until told to stop.
     fn read(&mut self) -> Result<(), Closed> {
-        while !self.stop.is_asked() {
+        while !self.stop.is_asked() && !self.is_over {
             match self.lines.next() {
                 Ok(Reading::Line(line)) => self.take(line),
                 Ok(Reading::TooLong { begin }) => {
@@ -138,6 +144,10 @@ impl Source {
             Some(recorded_us) => recorded_us,
             None => self.clock.wall_us(),
         };
+        if self.recorded && self.until_us.is_some_and(|until_us| arrived_at_us >= until_us) {
+            self.is_over = true;
+            return;
+        }
         self.go_on_to(arrived_at_us);
         self.position += 1;
         if self.was_taken() {

@@ -13,6 +13,7 @@ mod types;
 pub(crate) use connections::client_id;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use dataflows::plan::{ListenerPlan, TimeMode};
 use operators::decode::Route;
@@ -76,6 +77,7 @@ pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
     connections::check_use(definition, &sources, &sinks, &mut found);
     connections::check_loops(definition, &mut found);
     check_limits(definition, &mut found);
+    check_checkpoint(definition, &mut found);
     let time = connections::time_mode(definition, &mut found);
     let sources = sources.into_iter().zip(routes).collect();
     (Checked { types, sources, sinks, listeners, time }, found)
@@ -143,6 +145,22 @@ fn check_limits(definition: &Definition, found: &mut Found) {
         if !is_good {
             let message = format!("the limit `{key}` is too low to run");
             found.error(Problem::new(message, help).under(key).under("limits"));
+        }
+    }
+}
+
+/// Shortest time between checkpoints that is no load by itself.
+const INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+fn check_checkpoint(definition: &Definition, found: &mut Found) {
+    let checkpoint = &definition.checkpoint;
+    for (key, is_good, help) in [
+        ("interval", checkpoint.interval >= INTERVAL_MIN, "write at least 50ms, such as 10s"),
+        ("retain", checkpoint.retain > 0, "write at least 1, such as 3"),
+    ] {
+        if !is_good {
+            let message = format!("`{key}` of checkpoints is too low");
+            found.error(Problem::new(message, help).under(key).under("checkpoint"));
         }
     }
 }

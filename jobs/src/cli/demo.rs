@@ -78,12 +78,10 @@ pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
     let job = job(&broker.url(), &archive, &arguments.fleet.rate.text)
         .map_err(|findings| Failure::of_job(JobError::Invalid(findings), arguments.json))?;
     let name = job.definition.job.clone();
-    let options = RunOptions {
-        workers: arguments.workers.map_or_else(values::workers_default, usize::from),
-        data: arguments.data.join("data"),
-        cluster: None,
-        clock: Arc::new(SystemClock),
-    };
+    let workers = arguments.workers.map_or_else(values::workers_default, usize::from);
+    // Each demo begins anew, with its broker.
+    let run_name = archive.file_name().unwrap_or_default();
+    let options = RunOptions::new(workers, arguments.data.join("data").join(run_name));
     let run = dataflows::start(job.plan(), options).map_err(Failure::of)?;
     let generation = run.generation();
     let simulation = start_fleet(arguments, &broker.url(), &run, &signals)?;

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use connectors::clock::SystemClock;
 use dataflows::{ClusterOptions, RunOptions};
 use tracing::info;
 
@@ -19,7 +17,7 @@ use crate::signals::Signals;
 use crate::summary::Report;
 
 /// Where data folders are by default.
-const DATA_ROOT: &str = ".twinloom";
+pub(super) const DATA_ROOT: &str = ".twinloom";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -36,6 +34,13 @@ pub(super) struct RunArguments {
     /// End after this time, such as 30s
     #[arg(long, value_parser = values::duration)]
     duration: Option<Duration>,
+    /// Stop when recorded time comes here, with a checkpoint: what arrived from then on is left to the next
+    /// run (milliseconds since 1970, or an RFC 3339 text)
+    #[arg(long, value_name = "TIME", value_parser = values::instant_us)]
+    until: Option<i64>,
+    /// Begin with empty twins, whatever checkpoints there are
+    #[arg(long)]
+    fresh: bool,
     /// Print one JSON object at the end, to standard output
     #[arg(long)]
     json: bool,
@@ -63,11 +68,13 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
     job.warnings.print();
     let name = job.definition.job.clone();
     let archive = job.definition.archive.as_ref().map(|history| history.path.clone());
+    let workers = arguments.workers.map_or_else(values::workers_default, usize::from);
+    let data = arguments.data.clone().unwrap_or_else(|| Path::new(DATA_ROOT).join(&name));
     let options = RunOptions {
-        workers: arguments.workers.map_or_else(values::workers_default, usize::from),
-        data: arguments.data.clone().unwrap_or_else(|| Path::new(DATA_ROOT).join(&name)),
         cluster,
-        clock: Arc::new(SystemClock),
+        fresh: arguments.fresh,
+        until_us: arguments.until,
+        ..RunOptions::new(workers, data)
     };
     let signals = Signals::listen().map_err(Failure::of)?;
     let run = dataflows::start(job.plan(), options).map_err(Failure::of)?;

@@ -18,6 +18,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// Reads an instant: milliseconds since 1970, or an RFC 3339 text. Answers microseconds.
+pub(super) fn instant_us(text: &str) -> Result<i64, String> {
+    let millis = text.parse::<i64>().ok().and_then(|millis| millis.checked_mul(1_000));
+    millis.or_else(|| operators::time::parse_rfc3339(text)).ok_or_else(|| {
+        format!("`{text}` is no instant; write 1646847376150 (milliseconds since 1970) or 2022-03-09T17:36:16.150Z")
+    })
+}
+
 /// A rate, as written, and the time between two messages.
 #[derive(Clone, Debug)]
 pub(super) struct Rate {

@@ -10,6 +10,7 @@ mod reader;
 pub mod secrets;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use connectors::archive::{ArchiveSettings, Compression, Roll};
@@ -38,6 +39,8 @@ pub struct Definition {
     pub digital: Vec<DigitalSettings>,
     /// Where history goes; nowhere where it is left out.
     pub archive: Option<HistorySettings>,
+    /// How often its state is kept, and where.
+    pub checkpoint: CheckpointSettings,
     /// What the job may take.
     pub limits: LimitsSettings,
     /// Parts that were not read whole, by their paths: what they name is not held against others.
@@ -104,6 +107,9 @@ pub struct HistorySettings {
     /// How columns are compressed: `snappy` or `none`.
     #[serde(default)]
     pub compression: Compression,
+    /// How long history is kept, such as `90d`; for ever by default.
+    #[serde(default, with = "humantime_serde")]
+    pub retain: Option<Duration>,
     /// Whether physical events are kept as they came; without them there is no replay.
     #[serde(default = "physical_default")]
     pub physical: bool,
@@ -116,7 +122,33 @@ fn physical_default() -> bool {
 impl HistorySettings {
     /// What the connector needs of it.
     pub fn archive(&self) -> ArchiveSettings {
-        ArchiveSettings { path: self.path.clone(), roll: self.roll, compression: self.compression }
+        ArchiveSettings {
+            path: self.path.clone(),
+            roll: self.roll,
+            compression: self.compression,
+            retain: self.retain,
+        }
+    }
+}
+
+/// How often the job's state is kept, and where (rule 7).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSettings {
+    /// From the begin of one checkpoint to the next, such as `10s`. After a crash, at most so much is worked
+    /// off again.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// How many are kept.
+    pub retain: usize,
+    /// Where they are kept: a folder that all processes see, or `s3://bucket/prefix`; by default in the
+    /// job's data folder.
+    pub store: Option<String>,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), retain: 3, store: None }
     }
 }
 

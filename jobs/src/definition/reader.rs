@@ -7,7 +7,7 @@ use super::{Definition, TypeSettings};
 use crate::document::{Content, Document, Entry, Node, Span, read as read_value};
 use crate::findings::{Finding, Severity};
 
-const KEYS: [&str; 6] = ["job", "connections", "types", "digital", "archive", "limits"];
+const KEYS: [&str; 7] = ["job", "connections", "types", "digital", "archive", "checkpoint", "limits"];
 const TYPE_KEYS: [&str; 8] = [
     "attributes",
     "properties",
@@ -35,6 +35,7 @@ pub(crate) fn read(document: &Document) -> (Definition, Vec<Finding>) {
             "types" => definition.types = types(&mut reader, entry),
             "digital" => definition.digital = reader.list(entry),
             "archive" => definition.archive = reader.value(entry),
+            "checkpoint" => definition.checkpoint = reader.value(entry).unwrap_or_default(),
             "limits" => definition.limits = reader.value(entry).unwrap_or_default(),
             _ => {}
         }

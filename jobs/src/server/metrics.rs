@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dataflows::Metrics;
+use dataflows::checkpoint::committer::CheckpointPhase;
 use operators::digital::DigitalKind;
 use operators::life_cycle::Phase;
 use prometheus_client::collector::Collector;
@@ -73,6 +74,7 @@ impl Collector for Shown {
         let frontier = i64::try_from(load(&metrics.frontier)).unwrap_or(i64::MAX);
         let frontier = vec![(None, frontier)];
         gauges(&mut encoder, "frontier", "engine time up to which all is done", None, frontier)?;
+        self.checkpoints(&mut encoder)?;
         self.sources(&mut encoder)?;
         self.sinks(&mut encoder)?;
         self.archives(&mut encoder)
@@ -80,6 +82,22 @@ impl Collector for Shown {
 }
 
 impl Shown {
+    fn checkpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(stats) = self.0.checkpoints() else { return Ok(()) };
+        let completed = vec![(None, load(&stats.completed))];
+        counters(encoder, "checkpoints", "checkpoints completed", None, completed)?;
+        let at_us = stats.at_us.load(Ordering::Relaxed);
+        let at = vec![(None, at_us / 1_000_000)];
+        gauges(encoder, "checkpoint_timestamp", "when the last one was cut", Some(Unit::Seconds), at)?;
+        let millis = vec![(None, (load(&stats.duration_us) / 1_000) as i64)];
+        gauges(encoder, "checkpoint_duration_milliseconds", "from command to manifest", None, millis)?;
+        let bytes = vec![(None, load(&stats.bytes) as i64)];
+        gauges(encoder, "checkpoint", "objects that the last one added", Some(Unit::Bytes), bytes)?;
+        let is_in = |phase| i64::from(stats.phase() == phase);
+        let phases = CheckpointPhase::ALL.map(|phase| (label("phase", phase.word()), is_in(phase)));
+        gauges(encoder, "checkpoint_phase", "1 at what a checkpoint waits for", None, phases.into())
+    }
+
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let sources = self.0.sources();
         let each = |value: &dyn Fn(&connectors::source::SourceStats) -> u64| -> Labelled<u64> {
@@ -91,8 +109,16 @@ impl Shown {
         counters(encoder, "source", "payloads taken", Some(Unit::Bytes), bytes)?;
         let reconnects = each(&|stats| load(&stats.reconnects));
         counters(encoder, "source_reconnects", "connections that came back", None, reconnects)?;
-        let connected = each(&|stats| u64::from(stats.connected.load(Ordering::Relaxed)));
-        let connected = connected.into_iter().map(|(label, on)| (label, on as i64)).collect();
+        let repeats = each(&|stats| load(&stats.repeats));
+        counters(encoder, "source_repeats", "messages that had been taken before, dropped", None, repeats)?;
+        let syncs = each(&|stats| load(&stats.journal_syncs));
+        counters(encoder, "journal_syncs", "times that the journal was synced", None, syncs)?;
+        let level = |all: Labelled<u64>| all.into_iter().map(|(label, on)| (label, on as i64)).collect();
+        let bytes = level(each(&|stats| load(&stats.journal_bytes)));
+        gauges(encoder, "journal", "bytes of the journal on disk", Some(Unit::Bytes), bytes)?;
+        let full = level(each(&|stats| u64::from(stats.journal_full.load(Ordering::Relaxed))));
+        gauges(encoder, "journal_full", "1 where the journal waits for a checkpoint", None, full)?;
+        let connected = level(each(&|stats| u64::from(stats.connected.load(Ordering::Relaxed))));
         gauges(encoder, "source_connected", "1 where the source is reached", None, connected)
     }
 

@@ -1,0 +1,249 @@
+//! Makes checkpoints complete, on a thread of process 0: the manifest is written last, then everybody may
+//! know. What is no longer needed is removed, and deltas are merged, after that.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use connectors::alarm::Alarm;
+use connectors::clock::Clock;
+use connectors::failpoint::{self, Failpoint};
+use connectors::parts::{self, PartInfo};
+use connectors::store::Store;
+use operators::layout::Layout;
+use tracing::{debug, info, warn};
+
+use super::manifest::{MANIFESTS, PARTS, id_of, manifest_name, merged_name};
+use super::{CheckpointId, Committed, Mailbox, Manifest, Part, SourceMark};
+
+/// Objects that a checkpoint may consist of before they are merged, for each worker.
+const OBJECTS_MAX_PER_WORKER: usize = 16;
+/// Bytes of deltas that are not worth merging, whatever the state's size.
+const DELTA_BYTES_MIN: u64 = 1 << 20;
+
+/// What a committer works with.
+pub struct CommitterSetup {
+    /// Where checkpoints are kept.
+    pub store: Arc<dyn Store>,
+    /// The job.
+    pub job: String,
+    /// Number of the run.
+    pub generation: u64,
+    /// Workers in all processes.
+    pub workers: usize,
+    /// Whether recorded time rules.
+    pub recorded: bool,
+    /// Names of the sources, in their order.
+    pub sources: Vec<String>,
+    /// What the records of twins rely on.
+    pub layout: Layout,
+    /// Objects that the state began with, oldest first.
+    pub parts: Vec<PartInfo>,
+    /// How many checkpoints are kept.
+    pub retain: usize,
+    /// What stamps checkpoints.
+    pub clock: Arc<dyn Clock>,
+    /// What is raised where the store fails.
+    pub alarm: Arc<Alarm>,
+    /// Where the news of a checkpoint goes.
+    pub committed: Arc<Mailbox<Committed>>,
+    /// Numbers to show.
+    pub stats: Arc<CheckpointStats>,
+}
+
+/// A checkpoint of which all parts are there.
+#[derive(Debug)]
+pub struct Commit {
+    /// Its number.
+    pub number: u64,
+    /// The run ends with it.
+    pub last: bool,
+    /// Where each source goes on.
+    pub marks: Vec<u64>,
+    /// The parts of all workers.
+    pub parts: Vec<Part>,
+}
+
+/// What a checkpoint that is under way waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CheckpointPhase {
+    /// None is under way.
+    Idle,
+    /// Sources and workers come to the boundary.
+    Aligning,
+    /// Workers write, the archive syncs, sinks publish.
+    Writing,
+    /// The manifest is written.
+    Committing,
+}
+
+impl CheckpointPhase {
+    /// All phases, in the order of their numbers.
+    pub const ALL: [CheckpointPhase; 4] = [Self::Idle, Self::Aligning, Self::Writing, Self::Committing];
+
+    /// The word to show.
+    pub fn word(self) -> &'static str {
+        ["idle", "aligning", "writing", "committing"][self as usize]
+    }
+}
+
+/// Numbers of the checkpoints of a run.
+#[derive(Debug, Default)]
+pub struct CheckpointStats {
+    /// Complete ones since the start.
+    pub completed: AtomicU64,
+    /// When the last complete one was cut, microseconds since 1970; 0 where none was.
+    pub at_us: AtomicI64,
+    /// How long it took from command to manifest, microseconds.
+    pub duration_us: AtomicU64,
+    /// Bytes of the objects that it added.
+    pub bytes: AtomicU64,
+    phase: AtomicU8,
+}
+
+impl CheckpointStats {
+    /// What the one that is under way waits for.
+    pub fn phase(&self) -> CheckpointPhase {
+        CheckpointPhase::ALL[usize::from(self.phase.load(Ordering::Relaxed))]
+    }
+
+    pub(crate) fn set_phase(&self, phase: CheckpointPhase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+}
+
+/// Starts a committer; it ends with its sender.
+pub fn start(setup: CommitterSetup) -> io::Result<(mpsc::Sender<Commit>, JoinHandle<()>)> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("committer".into()).spawn(move || {
+        let mut committer = Committer { kept: VecDeque::new(), setup };
+        let outcome = committer.begin().and_then(|()| receiver.iter().try_for_each(|one| committer.take(one)));
+        if let Err(error) = outcome {
+            committer.setup.alarm.raise(format!(
+                "a checkpoint cannot be completed: {error}; check the disk and its free space, then start \
+                 again: the run goes on from the checkpoint before"
+            ));
+        }
+    })?;
+    Ok((sender, thread))
+}
+
+struct Committer {
+    setup: CommitterSetup,
+    /// Checkpoints that are kept, oldest first, and the objects that they consist of.
+    kept: VecDeque<(CheckpointId, Vec<String>)>,
+}
+
+impl Committer {
+    /// Learns of the checkpoints that earlier runs have left.
+    fn begin(&mut self) -> io::Result<()> {
+        for name in self.setup.store.list(MANIFESTS)? {
+            let Some(id) = id_of(&name) else { continue };
+            // One that cannot be read keeps no objects, and is removed in its turn.
+            let manifest = self.setup.store.read(&name).ok().and_then(|bytes| Manifest::decode(&bytes).ok());
+            let parts = manifest.into_iter().flat_map(|manifest| manifest.parts);
+            self.kept.push_back((id, parts.map(|part| part.name).collect()));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, commit: Commit) -> io::Result<()> {
+        let start = Instant::now();
+        let Commit { number, last, marks, mut parts } = commit;
+        self.setup.stats.set_phase(CheckpointPhase::Committing);
+        parts.sort_by_key(|part| part.worker);
+        let added: Vec<PartInfo> = parts.iter().filter_map(|part| part.object.clone()).collect();
+        let added_bytes: u64 = added.iter().map(|part| part.bytes).sum();
+        self.setup.parts.extend(added);
+        let id = CheckpointId { generation: self.setup.generation, number };
+        let manifest = self.manifest(id, &marks, &parts);
+        failpoint::hit(Failpoint::ManifestWrite)?;
+        self.setup.store.put(&manifest_name(id), &manifest.encode())?;
+        failpoint::hit(Failpoint::ManifestCommitted)?;
+        self.kept.push_back((id, manifest.parts.iter().map(|part| part.name.clone()).collect()));
+        let stats = &self.setup.stats;
+        stats.completed.fetch_add(1, Ordering::Relaxed);
+        stats.at_us.store(manifest.at_us, Ordering::Relaxed);
+        stats.bytes.store(added_bytes, Ordering::Relaxed);
+        stats.set_phase(CheckpointPhase::Idle);
+        debug!(checkpoint = %id, twins = manifest.twins, bytes = added_bytes, took = ?start.elapsed(), "checkpoint complete");
+        self.setup.committed.put(Committed { number, last, marks });
+        if !last {
+            self.compact(id)?;
+        }
+        // What cannot be removed is in nobody's way: it is tried again the next time.
+        if let Err(error) = self.remove_old(id) {
+            warn!(%error, "old checkpoints are not removed");
+        }
+        Ok(())
+    }
+
+    fn manifest(&self, id: CheckpointId, marks: &[u64], parts: &[Part]) -> Manifest {
+        let lost_us = parts.first().map(|part| part.lost_us.clone()).unwrap_or_default();
+        let sources = self.setup.sources.iter().zip(marks).enumerate();
+        Manifest {
+            job: self.setup.job.clone(),
+            id,
+            at_us: self.setup.clock.wall_us(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            workers: self.setup.workers as u32,
+            bins: operators::id::BINS as u32,
+            twins: parts.iter().map(|part| part.twins).sum(),
+            recorded: self.setup.recorded,
+            sources: sources
+                .map(|(number, (name, next))| SourceMark {
+                    name: name.clone(),
+                    next: *next,
+                    lost_us: lost_us.get(number).copied().flatten(),
+                })
+                .collect(),
+            layout: self.setup.layout.clone(),
+            parts: self.setup.parts.clone(),
+            archive: parts.iter().map(|part| part.archive.clone()).collect(),
+        }
+    }
+
+    /// Merges the objects into one once the later ones weigh more than the first, or are many. The next
+    /// checkpoint lists it in their place.
+    fn compact(&mut self, id: CheckpointId) -> io::Result<()> {
+        let parts = &self.setup.parts;
+        let Some((first, later)) = parts.split_first() else { return Ok(()) };
+        let later_bytes: u64 = later.iter().map(|part| part.bytes).sum();
+        let is_heavy = later_bytes > first.bytes.max(DELTA_BYTES_MIN);
+        if !is_heavy && parts.len() <= OBJECTS_MAX_PER_WORKER * self.setup.workers {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let merged = parts::merge(&*self.setup.store, parts, &merged_name(id)).map_err(io::Error::other)?;
+        info!(objects = parts.len(), bytes = merged.bytes, took = ?start.elapsed(), "checkpoint deltas merged");
+        self.setup.parts = vec![merged];
+        Ok(())
+    }
+
+    /// Removes checkpoints beyond those that are kept, and then objects up to this checkpoint that none of
+    /// the kept consists of.
+    fn remove_old(&mut self, id: CheckpointId) -> io::Result<()> {
+        while self.kept.len() > self.setup.retain.max(1)
+            && let Some((old, _)) = self.kept.front()
+        {
+            failpoint::hit(Failpoint::CheckpointRemove)?;
+            self.setup.store.remove(&manifest_name(*old))?;
+            self.kept.pop_front();
+        }
+        let kept = self.kept.iter().flat_map(|(_, names)| names);
+        let used: BTreeSet<&str> = kept.chain(self.setup.parts.iter().map(|part| &part.name)).map(String::as_str).collect();
+        // Those of the next checkpoint may be under way.
+        let end = super::manifest::part_name(CheckpointId { number: id.number + 1, ..id }, 0);
+        let end = end.rsplit_once('-').map_or(end.as_str(), |(begin, _)| begin);
+        for name in self.setup.store.list(PARTS)? {
+            if name.as_str() < end && !used.contains(name.as_str()) {
+                self.setup.store.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,387 @@
+//! Step 1 in the dataflow, the physical event handler: lanes -> physical events, dead letters, news. On
+//! worker 0 it also commands the checkpoints.
+//!
+//! ```text
+//!   worker 0: time for a checkpoint ─► boundary, broadcast ─► chains ─► board of each worker
+//!   process 0: the sources are asked ─► boundary in each lane ─► the lane goes on under its number
+//!   every worker: all its lanes have gone on ─► so does its control
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use connectors::source::SourceHandle;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use timely::scheduling::SyncActivator;
+
+use crate::board::{Board, END, Heartbeat};
+use crate::chain::Letters;
+use crate::checkpoint::committer::{CheckpointPhase, CheckpointStats};
+use crate::control::{Addressed, Boundary, Command, Control};
+use crate::epoch;
+use crate::ingest::{Lane, Yield};
+use crate::metrics::Metrics;
+use crate::plan::TimeMode;
+use crate::router::{Parcel, Router};
+use crate::stall::StallWatch;
+
+type Builder<T> = CapacityContainerBuilder<Vec<T>>;
+
+/// Step 1 of one worker.
+pub(crate) struct PhysicalEventHandler {
+    /// Its lanes.
+    pub(crate) lanes: Vec<Lane>,
+    /// The sources themselves, on the first worker of the process that opened them.
+    pub(crate) sources: Vec<SourceHandle>,
+    /// How many workers have lanes, in all processes.
+    pub(crate) workers_with_lanes: usize,
+    /// What the process asks, on its first worker.
+    pub(crate) commands: Option<mpsc::Receiver<Command>>,
+    /// Which worker owns which twin.
+    pub(crate) router: Router,
+    /// Whose clock rules.
+    pub(crate) time: TimeMode,
+    /// When the run began.
+    pub(crate) start: Instant,
+    /// Commands checkpoints, on worker 0.
+    pub(crate) coordinator: Option<Coordinator>,
+    /// Incidents so far.
+    pub(crate) incidents: u64,
+    /// The process's counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// What the operators of this worker share.
+    pub(crate) board: Rc<RefCell<Board>>,
+    /// What has left the worker's operators.
+    pub(crate) probe: ProbeHandle<u64>,
+    /// Says who holds everything up, where somebody does.
+    pub(crate) stall: StallWatch,
+}
+
+/// Commands checkpoints: one at a time, an interval after the one before began.
+pub(crate) struct Coordinator {
+    interval: Option<Duration>,
+    begun_at: Instant,
+    number: u64,
+    is_under_way: bool,
+    has_commanded_last: bool,
+    stats: Arc<CheckpointStats>,
+}
+
+impl Coordinator {
+    /// A coordinator that commands a checkpoint every `interval`; none but the last where there is none.
+    pub(crate) fn new(interval: Option<Duration>, start: Instant, stats: Arc<CheckpointStats>) -> Self {
+        Self { interval, begun_at: start, number: 0, is_under_way: false, has_commanded_last: false, stats }
+    }
+
+    /// The boundary to command now, if it is time for one. `at_us` is the instant up to which recorded
+    /// input is told; `stops` says that it is to end there.
+    fn command(&mut self, at_us: Option<i64>, stops: bool) -> Option<Boundary> {
+        // Live input ends by its sources, and is cut once they have.
+        let last = stops && at_us.is_some();
+        let is_due = self.interval.is_some_and(|interval| self.begun_at.elapsed() >= interval);
+        if self.is_under_way || self.has_commanded_last || (stops && !last) || !(is_due || last) {
+            return None;
+        }
+        self.begun_at = Instant::now();
+        self.is_under_way = true;
+        self.has_commanded_last = last;
+        self.number += 1;
+        self.stats.set_phase(CheckpointPhase::Aligning);
+        Some(Boundary { number: self.number, at_us, last })
+    }
+
+    /// A checkpoint holds.
+    fn committed(&mut self) {
+        self.stats.duration_us.store(self.begun_at.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.is_under_way = false;
+    }
+}
+
+/// What step 1 puts out.
+pub(crate) struct HandlerStreams<'scope> {
+    /// Physical events for their owners.
+    pub(crate) parcels: StreamVec<'scope, u64, Parcel>,
+    /// Dead letters, kept by this worker.
+    pub(crate) letters: StreamVec<'scope, u64, Letters>,
+    /// News for all workers.
+    pub(crate) control: StreamVec<'scope, u64, Addressed<Control>>,
+    /// Boundaries for all workers, from worker 0.
+    pub(crate) boundaries: StreamVec<'scope, u64, Addressed<Boundary>>,
+}
+
+/// The capabilities of one lane.
+struct LaneCaps {
+    parcels: Capability<u64>,
+    letters: Capability<u64>,
+    control: Capability<u64>,
+}
+
+impl LaneCaps {
+    fn go_on_to(&mut self, time: u64) {
+        self.parcels.downgrade(&time);
+        self.letters.downgrade(&time);
+        self.control.downgrade(&time);
+    }
+}
+
+/// Builds the operator. `wake` is given what wakes the worker for the commands of its process.
+pub(crate) fn physical_event_handler<'scope>(
+    scope: Scope<'scope, u64>,
+    mut handler: PhysicalEventHandler,
+    wake: impl FnOnce(SyncActivator),
+) -> HandlerStreams<'scope> {
+    let mut builder = OperatorBuilder::new("PhysicalEventHandler".into(), scope);
+    let address = builder.operator_info().address;
+    let activator = scope.activator_for(address.clone());
+    handler.board.borrow_mut().handler = Some(scope.activator_for(address.clone()));
+    let (parcels_out, parcels) = builder.new_output_connection([]);
+    let (letters_out, letters) = builder.new_output_connection([]);
+    let (control_out, control) = builder.new_output_connection([]);
+    let (boundaries_out, boundaries) = builder.new_output_connection([]);
+    let mut parcels_out = OutputBuilder::<_, Builder<Parcel>>::from(parcels_out);
+    let mut letters_out = OutputBuilder::<_, Builder<Letters>>::from(letters_out);
+    let mut control_out = OutputBuilder::<_, Builder<Addressed<Control>>>::from(control_out);
+    let mut boundaries_out = OutputBuilder::<_, Builder<Addressed<Boundary>>>::from(boundaries_out);
+    wake(scope.worker().sync_activator_for(address.to_vec()));
+    for lane in &handler.lanes {
+        let activator = scope.worker().sync_activator_for(address.to_vec());
+        lane.set_waker(Arc::new(move || {
+            // A worker that has ended needs no waking.
+            let _ = activator.activate();
+        }));
+    }
+    let peers = scope.peers() as u32;
+    builder.build(move |mut capabilities| {
+        let mut boundaries_cap = capabilities.pop().filter(|_| handler.coordinator.is_some());
+        let mut control_cap = capabilities.pop();
+        let (letters_cap, parcels_cap) = (capabilities.pop(), capabilities.pop());
+        // One of each a lane, as each has its own time; none where there is no lane.
+        let caps = || {
+            let (parcels, letters) = parcels_cap.clone().zip(letters_cap.clone())?;
+            Some(LaneCaps { parcels, letters, control: control_cap.clone()? })
+        };
+        let mut lane_caps: Vec<Option<LaneCaps>> = handler.lanes.iter().map(|_| caps()).collect();
+        drop((parcels_cap, letters_cap, capabilities));
+        let mut buffer = Yield::default();
+        let mut was_drained = handler.lanes.is_empty();
+        let mut heartbeat = Heartbeat::default();
+        move |_frontiers| {
+            let Some(capability) = control_cap.as_mut() else { return };
+            let mut news: Vec<Control> = handler.asked();
+            let boundary = handler.command_checkpoint();
+            if let (Some(boundary), Some(capability)) = (boundary, &boundaries_cap) {
+                let mut out = boundaries_out.activate();
+                let mut session = out.session(capability);
+                (0..peers).for_each(|to| session.give(Addressed { to, what: boundary }));
+            }
+            handler.obey();
+            let mut has_more = false;
+            let millis = handler.start.elapsed().as_millis() as u64;
+            for (index, held) in lane_caps.iter_mut().enumerate() {
+                let Some(caps) = held else { continue };
+                let PhysicalEventHandler { lanes, probe, router, board, incidents, metrics, .. } = &mut handler;
+                let lane = &mut lanes[index];
+                lane.go_on_to(millis);
+                caps.go_on_to(lane.now());
+                lane.release(|time| !probe.less_equal(&time));
+                has_more |= lane.advance(&mut buffer, |lane, stretch| {
+                    caps.go_on_to(lane.now());
+                    let mut out = parcels_out.activate();
+                    let mut session = out.session(&caps.parcels);
+                    router.route(lane.source, &mut stretch.events, |parcel| session.give(parcel));
+                    drop(session);
+                    if !stretch.dead_letters.is_empty() || stretch.dead_letters_dropped > 0 {
+                        let letters = std::mem::take(&mut stretch.dead_letters);
+                        let dropped = std::mem::take(&mut stretch.dead_letters_dropped);
+                        letters_out.activate().session(&caps.letters).give((letters, dropped));
+                    }
+                    for control in stretch.control.drain(..) {
+                        match control {
+                            // Lanes end one by one; the worker tells when all have.
+                            Control::Drained { newest_us } => {
+                                let mut board = board.borrow_mut();
+                                board.newest_us = board.newest_us.max(newest_us);
+                            }
+                            other => {
+                                let what = number(other, incidents, metrics);
+                                let mut out = control_out.activate();
+                                let mut session = out.session(&caps.control);
+                                (0..peers).for_each(|to| session.give(Addressed { to, what: what.clone() }));
+                            }
+                        }
+                    }
+                });
+                caps.go_on_to(lane.now());
+                if lane.has_ended() {
+                    *held = None;
+                }
+            }
+            if !was_drained && handler.lanes.iter().all(Lane::has_ended) {
+                was_drained = true;
+                news.push(Control::Drained { newest_us: handler.board.borrow().newest_us });
+                handler.mark_end();
+            }
+            if !news.is_empty() {
+                let mut out = control_out.activate();
+                let mut session = out.session(&*capability);
+                for what in news {
+                    (0..peers).for_each(|to| session.give(Addressed { to, what: what.clone() }));
+                }
+            }
+            handler.go_on(capability, boundaries_cap.as_mut(), millis);
+            handler.measure();
+            if handler.is_over(was_drained) {
+                (control_cap, boundaries_cap) = (None, None);
+                return;
+            }
+            if has_more {
+                activator.activate();
+            }
+            heartbeat.again(&activator);
+        }
+    });
+    HandlerStreams { parcels, letters, control, boundaries }
+}
+
+impl PhysicalEventHandler {
+    /// What the process asks of all workers.
+    fn asked(&self) -> Vec<Control> {
+        let commands = self.commands.iter().flat_map(mpsc::Receiver::try_iter);
+        let news = commands.map(|command| match command {
+            Command::Stop => Control::Stop,
+            Command::Survey(number) => Control::Survey(number),
+        });
+        news.collect()
+    }
+
+    /// The boundary that worker 0 commands now, if it is time for one.
+    fn command_checkpoint(&mut self) -> Option<Boundary> {
+        let told_us = self.told_us();
+        let mut board = self.board.borrow_mut();
+        let committed = board.committed.take();
+        if let Some((_, marks)) = &committed {
+            self.sources.iter().zip(marks).for_each(|(source, next)| source.committed(*next));
+        }
+        let coordinator = self.coordinator.as_mut()?;
+        if committed.is_some() {
+            coordinator.committed();
+        }
+        // Input that has ended is cut by its end.
+        if self.lanes.iter().all(Lane::has_ended) && self.workers_with_lanes > 0 {
+            return None;
+        }
+        match self.time {
+            TimeMode::Live => coordinator.command(None, board.stop),
+            TimeMode::Recorded => coordinator.command(Some(told_us?), board.stop),
+        }
+    }
+
+    /// Recorded: the instant before which all sources have told everything.
+    fn told_us(&self) -> Option<i64> {
+        let open = self.lanes.iter().filter(|lane| !lane.has_ended());
+        open.map(|lane| lane.now() as i64).min()
+    }
+
+    /// Does what the other workers ask: cuts the sources, stops them.
+    fn obey(&mut self) {
+        let mut board = self.board.borrow_mut();
+        if let Some(boundary) = board.boundary
+            && self.time == TimeMode::Live
+            && !board.is_cut_asked
+        {
+            board.is_cut_asked = true;
+            self.sources.iter().for_each(|source| source.boundary(boundary.number));
+        }
+        // Recorded input stops at a boundary, which is commanded first.
+        let may_stop = match &self.coordinator {
+            Some(coordinator) if self.time == TimeMode::Recorded => {
+                coordinator.has_commanded_last || self.told_us().is_none()
+            }
+            _ => true,
+        };
+        if board.stop && may_stop {
+            self.sources.iter().for_each(SourceHandle::stop);
+        }
+    }
+
+    /// Time goes on for what is not of a lane. Under the number of a boundary it does so once all lanes
+    /// have.
+    fn go_on(&mut self, control: &mut Capability<u64>, boundaries: Option<&mut Capability<u64>>, millis: u64) {
+        match self.time {
+            TimeMode::Live => {
+                let open = || self.lanes.iter().filter(|lane| !lane.has_ended());
+                let heard = self.board.borrow().boundary.map_or(0, |boundary| boundary.number);
+                let number = open().map(Lane::number).min().unwrap_or(heard).min(heard);
+                let time = epoch::live(number, millis).max(*control.time());
+                if number > epoch::number(*control.time()) {
+                    self.mark(number, |lane| lane.mark(number));
+                }
+                control.downgrade(&time);
+                if let Some(boundaries) = boundaries {
+                    boundaries.downgrade(&time.max(*boundaries.time()));
+                }
+            }
+            TimeMode::Recorded => {
+                // A boundary is never commanded at an instant before this one.
+                if let (Some(boundaries), Some(told_us)) = (boundaries, self.told_us()) {
+                    boundaries.downgrade(&(told_us as u64).max(*boundaries.time()));
+                }
+            }
+        }
+    }
+
+    /// Notes for the manifest what each source must be started from.
+    fn mark(&self, number: u64, next: impl Fn(&Lane) -> Option<u64>) {
+        if self.coordinator.is_some() {
+            let marks = self.lanes.iter().map(next).collect();
+            self.board.borrow_mut().marks.insert(number, marks);
+        }
+    }
+
+    /// All lanes of this worker have ended; a boundary that was commanded may not have come to them.
+    fn mark_end(&self) {
+        self.mark(END, Lane::end);
+        if let Some(coordinator) = self.coordinator.as_ref().filter(|one| one.is_under_way) {
+            self.mark(coordinator.number, |lane| lane.mark(coordinator.number));
+        }
+    }
+
+    /// Whether no worker has anything more to tell: all lanes have ended, or there never was one
+    /// and the run is to stop.
+    fn is_over(&self, was_drained: bool) -> bool {
+        let board = self.board.borrow();
+        let all_drained = board.drained >= self.workers_with_lanes;
+        was_drained && all_drained && (self.workers_with_lanes > 0 || board.stop)
+    }
+
+    fn measure(&mut self) {
+        let bytes: usize = self.lanes.iter().map(Lane::in_flight_bytes).sum();
+        let passed = self.probe.with_frontier(|frontier| frontier.first().copied());
+        self.stall.look(passed, bytes, &self.board.borrow());
+        if self.commands.is_some() {
+            self.metrics.in_flight_bytes.store(bytes as i64, Ordering::Relaxed);
+            if let Some(time) = passed {
+                self.metrics.frontier.store(time, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Numbers a new incident.
+fn number(control: Control, incidents: &mut u64, metrics: &Metrics) -> Control {
+    match control {
+        Control::SourceLost { source, at_us, .. } => {
+            *incidents += 1;
+            metrics.incidents.fetch_add(1, Ordering::Relaxed);
+            Control::SourceLost { source, at_us, incident: *incidents }
+        }
+        other => other,
+    }
+}

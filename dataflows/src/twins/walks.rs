@@ -1,0 +1,164 @@
+//! Walks over all twins of a worker, a stretch at a time, so that other work goes on in between: those
+//! of a lost source are unbound, a survey asks each how it is.
+
+use std::collections::HashSet;
+
+use operators::handler::{self, NEVER_US};
+
+use super::{SourceState, Twins};
+use crate::bins::Slot;
+use crate::survey::{Answer, Worst};
+
+/// A walk over all twins, a stretch at a time, so that other work goes on in between.
+pub(super) struct Sweep {
+    next: Slot,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    /// All sources of these types are lost.
+    Lost {
+        types: Vec<u16>,
+        at_us: i64,
+        incident: u64,
+        /// Twins that were unbound before the walk came to them, as something came for them.
+        early: HashSet<Slot>,
+    },
+    Survey(Box<Answer>),
+}
+
+
+impl Twins {
+    /// Whether a walk goes on.
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweeps.is_empty()
+    }
+
+    /// A source was lost: twins that have no other are unbound, in a walk.
+    pub fn source_lost(&mut self, source: u16, at_us: i64, incident: u64) {
+        self.sources[usize::from(source)] = SourceState { is_lost: true, lost_us: Some(at_us) };
+        let is_lost = |source: &u16| self.sources[usize::from(*source)].is_lost;
+        let types: Vec<u16> = (0u16..)
+            .zip(self.types.iter())
+            .filter(|(_, one)| one.sources.contains(&source) && one.sources.iter().all(is_lost))
+            .map(|(number, _)| number)
+            .collect();
+        if !types.is_empty() {
+            let purpose = Purpose::Lost { types, at_us, incident, early: HashSet::new() };
+            self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
+        }
+    }
+
+    /// A source is back. Its twins are bound again by what they send.
+    pub fn source_restored(&mut self, source: u16) {
+        self.sources[usize::from(source)].is_lost = false;
+    }
+
+    /// Begins to answer a survey, in a walk.
+    pub fn survey(&mut self, number: u64) {
+        let answer = Box::new(Answer::to(number));
+        let purpose = Purpose::Survey(answer);
+        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
+    }
+
+    /// Goes on with the oldest walk, over at most `budget` twins; the answer of a survey that has
+    /// come to its end.
+    pub fn sweep(&mut self, now_us: i64, budget: usize) -> Option<Answer> {
+        let mut sweep = self.sweeps.pop_front()?;
+        self.report();
+        for _ in 0..budget {
+            let Some(slot) = self.bins.next(sweep.next) else {
+                return self.finish(sweep, now_us);
+            };
+            match &mut sweep.purpose {
+                Purpose::Lost { types, at_us, incident, early } => {
+                    if !early.remove(&slot) {
+                        self.lose(slot, types, *at_us, *incident);
+                    }
+                }
+                Purpose::Survey(answer) => self.ask(slot, now_us, answer),
+            }
+            sweep.next = slot.after();
+        }
+        self.sweeps.push_front(sweep);
+        None
+    }
+
+    fn finish(&self, sweep: Sweep, now_us: i64) -> Option<Answer> {
+        let Purpose::Survey(mut answer) = sweep.purpose else { return None };
+        answer.at_us = now_us;
+        answer.lateness = self.lateness.clone();
+        answer.compute = self.compute.clone();
+        answer.events = self.totals.events;
+        answer.dead_letters = self.totals.dead_letters;
+        answer.digital_events = self.totals.digital_events;
+        Some(*answer)
+    }
+
+    /// Ends the walks over lost twins at once: a checkpoint cuts here, and what has begun belongs
+    /// before the cut.
+    pub(super) fn finish_losses(&mut self) {
+        let (losses, others) = std::mem::take(&mut self.sweeps)
+            .into_iter()
+            .partition(|sweep| matches!(sweep.purpose, Purpose::Lost { .. }));
+        self.sweeps = losses;
+        while !self.sweeps.is_empty() {
+            self.sweep(0, usize::MAX);
+        }
+        self.sweeps = others;
+    }
+
+    /// A walk over lost twins may not have come to this one yet; what it would do comes before
+    /// anything later, once.
+    pub(super) fn catch_up(&mut self, slot: Slot) {
+        for index in 0..self.sweeps.len() {
+            let sweep = &mut self.sweeps[index];
+            if let Purpose::Lost { types, at_us, incident, early } = &mut sweep.purpose
+                && slot >= sweep.next
+                && early.insert(slot)
+            {
+                let (types, at_us, incident) = (types.clone(), *at_us, *incident);
+                self.lose(slot, &types, at_us, incident);
+            }
+        }
+    }
+
+    /// Unbinds a twin of a lost source. It may have been heard after the loss: by a backlog that was
+    /// worked off before the news came.
+    fn lose(&mut self, slot: Slot, types: &[u16], at_us: i64, incident: u64) {
+        let twin_type = self.bins.get(slot).map(|(_, twin)| twin.twin_type);
+        if !twin_type.is_some_and(|twin_type| types.contains(&twin_type)) {
+            return;
+        }
+        self.will_change(slot);
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        let wake_before_us = twin.handled.wake_us;
+        let definition = &self.types[usize::from(twin.twin_type)];
+        handler::source_lost(id, twin, definition, at_us, incident, &mut self.digital);
+        let wake_us = twin.handled.wake_us;
+        if wake_us != wake_before_us && wake_us != NEVER_US {
+            self.wheel.enter(wake_us, slot);
+        }
+    }
+
+    fn ask(&self, slot: Slot, now_us: i64, answer: &mut Answer) {
+        let Some((id, twin)) = self.bins.get(slot) else { return };
+        let terms = &self.types[usize::from(twin.twin_type)].terms;
+        let at_us = now_us.max(twin.handled.digital_at.0);
+        let measure = twin.entanglement.measure(at_us, terms);
+        let phase = twin.life_cycle.phase();
+        answer.add(phase, measure.odte, || {
+            let lateness = twin.entanglement.lateness(at_us, terms);
+            Worst {
+                twin: id.to_owned(),
+                phase,
+                odte: measure.odte,
+                timeliness: measure.timeliness,
+                reliability: measure.reliability,
+                availability: measure.availability,
+                transport_ms: lateness.map(|one| one.transport_us / 1e3),
+                compute_ms: lateness.map(|one| one.compute_us / 1e3),
+            }
+        });
+    }
+}
