@@ -24,6 +24,7 @@ pub mod journal;
 pub mod memory;
 pub mod message;
 pub mod mqtt;
+pub mod parts;
 
 pub mod queue;
 pub mod secret;
