@@ -2,6 +2,7 @@
 #
 #   make demo    a fleet of simulated devices and their twins, live on this terminal
 #   make test    all that a change must pass
+#   make crash   kills a live run again and again, and counts what is lost: KILLS=20 SEED=1
 #   make check   format and lints only
 #   make fmt     formats the sources
 #   make bench   the measurements of the README
@@ -9,7 +10,7 @@
 # Cargo may have been installed a minute ago, and not be in this shell's path yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: demo test check fmt bench
+.PHONY: demo test crash check fmt bench
 
 demo:
 	@.ci/setup
@@ -25,6 +26,15 @@ test: check
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
 	@echo "make test: all passed"
+
+# The line with the counts comes last, behind what the test program says of itself.
+crash: export KILLS := $(KILLS)
+crash: export SEED := $(SEED)
+crash:
+	@.ci/setup mosquitto
+	@export CRASH_LINE=$$(mktemp); \
+	cargo test --release --test suite crash:: -- --nocapture --test-threads 1; status=$$?; \
+	cat "$$CRASH_LINE"; rm "$$CRASH_LINE"; exit $$status
 
 fmt:
 	@.ci/setup

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::cases::check_layouts;
+use crate::harness::chance::Chance;
 
 const TWINS: u64 = 200;
 const MESSAGES: u64 = 20_000;
@@ -64,30 +65,9 @@ digital:
 archive: {path: archive, roll: 100KB}
 "#;
 
-/// Numbers from a seed (splitmix64; Steele, Lea and Flood, OOPSLA 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn one_in(&mut self, number: u64) -> bool {
-        self.below(number) == 0
-    }
-}
-
 /// The lines of both sources.
 fn inputs(seed: u64) -> (String, String) {
-    let mut chance = Chance(seed);
+    let mut chance = Chance::new(seed);
     let (mut floor, mut grid) = (String::new(), String::new());
     for number in 0..MESSAGES {
         // About two minutes in all; some lines stand a little before their time.

@@ -4,12 +4,14 @@
 //! - `generated`: the same for a larger fleet, drawn from a seed
 //! - `mqtt`: against a real mosquitto
 //! - `outages`: brokers and runs that are stopped or killed
+//! - `crash`: killed at random moments and at every durable step, and nothing is lost
 //! - `command`: the command line: exit codes, data folders, metrics, summaries
 //! - `definition`: job files that are wrong, with line and column
 //! - `tidy`: what ARCHITECTURE promises of the sources
 
 mod cases;
 mod command;
+mod crash;
 mod definition;
 mod generated;
 mod harness;

@@ -89,16 +89,37 @@ impl Client {
         self.send(PUBLISH, &[&text(topic)[..], payload.as_ref()].concat());
     }
 
+    /// Publishes many at QoS 1, in their order, and waits until the broker has them all.
+    pub fn publish_all(&mut self, messages: &[(String, String)]) {
+        let sent = |(topic, payload): &(String, String)| self.send_at_qos_1(topic, payload.as_bytes(), 0);
+        let mut left: HashSet<u16> = messages.iter().map(sent).collect();
+        until("the broker's acknowledgements", || {
+            let acknowledged = &mut self.heard().acknowledged;
+            left.retain(|id| !acknowledged.remove(id));
+            left.is_empty().then_some(())
+        });
+    }
+
     fn publish_with(&mut self, topic: &str, payload: &[u8], flags: u8) {
+        let id = self.send_at_qos_1(topic, payload, flags);
+        self.until_acknowledged(id);
+    }
+
+    fn send_at_qos_1(&mut self, topic: &str, payload: &[u8], flags: u8) -> u16 {
         let id = self.id();
         let body = [&text(topic)[..], &id.to_be_bytes(), payload].concat();
         self.send(PUBLISH | QOS_1 | flags, &body);
-        self.until_acknowledged(id);
+        id
     }
 
     /// The messages that came so far.
     pub fn messages(&self) -> Vec<Message> {
         self.heard().messages.clone()
+    }
+
+    /// The messages that came behind the first `number`.
+    pub fn messages_after(&self, number: usize) -> Vec<Message> {
+        self.heard().messages[number..].to_vec()
     }
 
     /// Waits for a message that `is_it`.

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod broker;
+pub mod chance;
 pub mod client;
 pub mod cluster;
 pub mod http;

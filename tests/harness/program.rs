@@ -2,6 +2,7 @@
 //! for with a bound, and it is ended when its handle goes.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,8 @@ pub struct Running {
 pub struct Ended {
     /// Its exit code; none where a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
     /// All that it wrote.
     pub stdout: String,
     /// All that it logged.
@@ -90,7 +93,12 @@ impl Running {
         let status = until(&format!("the end of process {}", self.id()), || {
             self.child.try_wait().expect("a child can be asked")
         });
-        Ended { code: status.code(), stdout: self.stdout.finish(), stderr: self.stderr.finish() }
+        Ended {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.stdout.finish(),
+            stderr: self.stderr.finish(),
+        }
     }
 }
 
@@ -110,6 +118,16 @@ impl Ended {
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
+    }
+
+    /// Fails unless it ended with exit code 1 and told why in one `error:` line; that line.
+    pub fn failed(self) -> String {
+        assert_eq!(self.code, Some(1), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        let mut errors = self.stderr.lines().filter(|line| line.starts_with("error: "));
+        match (errors.next(), errors.next()) {
+            (Some(line), None) => line.to_owned(),
+            _ => panic!("one `error:` line was to be in: {}", self.stderr),
+        }
     }
 
     /// The one JSON object that it wrote.

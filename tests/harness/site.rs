@@ -44,12 +44,17 @@ impl Site {
 
     /// The job with some pieces changed, each by a text that it has once.
     pub fn with(broker: &Broker, changes: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let mut job = JOB.to_owned();
         for (from, to) in changes {
             assert_eq!(job.matches(from).count(), 1, "`{from}` must name one piece of the job");
             job = job.replace(from, to);
         }
+        Self::of(&job, broker)
+    }
+
+    /// Another job than the one above; `URL` in it becomes that of the broker.
+    pub fn of(job: &str, broker: &Broker) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("job.yaml"), job.replace("URL", &broker.url()))
             .expect("the folder is ours");
         Self { folder }
