@@ -105,14 +105,21 @@ fn inputs(seed: u64) -> (String, String) {
     (floor, grid)
 }
 
+fn prepare(work: &Path) {
+    let (floor, grid) = inputs(7);
+    for (name, text) in [("job.yaml", JOB), ("floor.jsonl", &floor), ("grid.jsonl", &grid)] {
+        std::fs::write(work.join(name), text).expect("the folder is ours");
+    }
+}
+
+#[test]
+fn a_drawn_fleet_that_is_stopped_half_way_goes_on() {
+    crate::resumed::check(prepare);
+}
+
 #[test]
 fn a_drawn_fleet_is_the_same_on_every_layout() {
-    let (floor, grid) = inputs(7);
-    let outcome = check_layouts(|work: &Path| {
-        for (name, text) in [("job.yaml", JOB), ("floor.jsonl", &floor), ("grid.jsonl", &grid)] {
-            std::fs::write(work.join(name), text).expect("the folder is ours");
-        }
-    });
+    let outcome = check_layouts(prepare);
     // The fleet must have had something of everything, or the comparison says little.
     let rows = |table: &str| outcome.archive.get(table).map_or(0, |table| table.rows.len());
     assert!(rows("physical") > 15_000, "{}", outcome.summary);

@@ -1,6 +1,7 @@
 //! The whole-engine suite: the program as its users run it.
 //!
 //! - `cases`: recorded input in, archive and listeners out, the same on every layout
+//! - `resumed`: the same for runs that are stopped half-way and go on on another layout
 //! - `generated`: the same for a larger fleet, drawn from a seed
 //! - `mqtt`: against a real mosquitto
 //! - `outages`: brokers and runs that are stopped or killed
@@ -17,4 +18,5 @@ mod generated;
 mod harness;
 mod mqtt;
 mod outages;
+mod resumed;
 mod tidy;

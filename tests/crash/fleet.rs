@@ -12,7 +12,7 @@ use crate::harness::broker::Broker;
 use crate::harness::client::Client;
 use crate::harness::program::{Ended, Running, start, twinloom};
 use crate::harness::site::{Site, bind, listener};
-use crate::harness::{free_port, until};
+use crate::harness::{LONG, free_port, in_time};
 
 /// Checkpoints, files of the journal and of the archive follow each other so closely that a run of a
 /// second has several of each.
@@ -133,10 +133,11 @@ impl Fleet {
         assert!(verdict.is_good(), "after {after}: {}", verdict.show());
     }
 
-    /// Waits until the listener has heard the last of every twin.
+    /// Waits until the listener has heard the last of every twin; where one never comes, the oracle
+    /// will say what is missing.
     pub fn until_through(&self, sent: &Sent) {
         let (mut seen, mut left) = (0, sent.clone());
-        let mut look = || {
+        let look = || {
             let messages = self.listener.messages_after(seen);
             seen += messages.len();
             for one in oracle::heard(&messages) {
@@ -146,7 +147,9 @@ impl Fleet {
             }
             left.is_empty().then_some(())
         };
-        until("the last message of every twin to be heard", &mut look);
+        if in_time(look).is_none() {
+            println!("crash: waited {LONG:?}, and did not hear the last message of every twin");
+        }
     }
 
     /// Ends a run cleanly, and judges all that it and those before it left.

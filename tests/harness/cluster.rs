@@ -24,8 +24,14 @@ pub const LAYOUTS: [Layout; 4] = [
 
 /// Runs `job.yaml` in `folder` to its end; what process 0 has to say.
 pub fn run_job(folder: &Path, layout: Layout) -> Ended {
+    run_job_with(folder, layout, &[])
+}
+
+/// The same with more arguments, such as where it is to stop.
+pub fn run_job_with(folder: &Path, layout: Layout, more: &[&str]) -> Ended {
     let workers = layout.workers.to_string();
     let common = ["run", "job.yaml", "--json", "--data", "data", "--workers", &workers];
+    let common = [&common[..], more].concat();
     if layout.processes == 1 {
         return start(&mut twinloom(folder, &common)).wait().succeeded();
     }

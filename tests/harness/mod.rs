@@ -23,13 +23,18 @@ pub const LONG: Duration = Duration::from_secs(90);
 const REST: Duration = Duration::from_millis(10);
 
 /// Polls until `look` finds something; fails with `what` when the bound is reached.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    in_time(look).unwrap_or_else(|| panic!("waited {LONG:?} for: {what}"))
+}
+
+/// Polls until `look` finds something; none when the bound is reached.
+pub fn in_time<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || start.elapsed() >= LONG {
             return found;
         }
-        assert!(start.elapsed() < LONG, "waited {LONG:?} for: {what}");
         std::thread::sleep(REST);
     }
 }
