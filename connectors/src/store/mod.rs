@@ -3,11 +3,14 @@
 //!
 //! ```text
 //!   parts, manifests ──► Store ──► FolderStore ──► Disk     a path, file://
+//!                            '──► S3Store                   s3://bucket/prefix, feature `s3`
 //! ```
 //! An object becomes visible when it is complete and durable, and is then never changed; writing its
 //! name again replaces it as a whole.
 
 mod folder;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use folder::FolderStore;
+#[cfg(feature = "s3")]
+pub use s3::S3Store;
 
 use crate::disk::Disk;
 
@@ -96,6 +101,9 @@ pub fn open(url: &str, disk: Arc<dyn Disk>) -> Result<Arc<dyn Store>, StoreError
             let path = parsed.to_file_path().map_err(|()| foreign())?;
             Ok(Arc::new(FolderStore::new(disk, path)))
         }
+        #[cfg(feature = "s3")]
+        "s3" => Ok(Arc::new(S3Store::open(url)?)),
+        #[cfg(not(feature = "s3"))]
         "s3" => Err(StoreError::NeedsFeature(url.to_owned())),
         _ => Err(foreign()),
     }
