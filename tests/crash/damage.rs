@@ -14,9 +14,9 @@ use super::fleet::{self, Armed, Fleet};
 use crate::harness::archive::files;
 use crate::harness::until;
 
-/// Folders of the data folder; see the drawing in `jobs` or `twinloom checkpoint list`.
-const MANIFESTS: &str = "checkpoints/manifests";
+/// Where a data folder has its checkpoints, and in them the files that make each complete.
 const CHECKPOINTS: &str = "checkpoints";
+const MANIFESTS: &str = "checkpoints/manifests";
 
 /// A disk that refuses while a run is on: it ends with one line that says what failed, and the next run
 /// goes on where it was.
@@ -42,7 +42,8 @@ fn a_disk_that_fails_ends_the_run() {
         let armed = Armed { process: 0, failpoint: failpoint.to_owned() };
         let line = fleet.start_alone(&[armed]).wait().failed();
         assert!(line.contains(words), "{failpoint}: {line}");
-        fleet.check_begin(&load.sent(), failpoint);
+        let verdict = fleet.verdict_of_begin(&load.sent());
+        assert!(verdict.is_good(), "{failpoint}: {}", verdict.show());
         let run = fleet.start(&[]);
         let sent = load.finish();
         let verdict = fleet.end(run, &sent);
@@ -207,9 +208,12 @@ fn newest_manifest(data: &Path) -> PathBuf {
     manifests(data).pop().expect("there is a checkpoint")
 }
 
-/// An object of state, of the newest checkpoint.
+/// The last object of state that the newest checkpoint wrote; a newer one is of none yet.
 fn newest_part(data: &Path) -> PathBuf {
-    let is_part = |path: &PathBuf| !path.starts_with(data.join(MANIFESTS)) && !is_hidden(path);
+    let complete = changed_at(&newest_manifest(data));
+    let is_part = |path: &PathBuf| {
+        !path.starts_with(data.join(MANIFESTS)) && !is_hidden(path) && changed_at(path) <= complete
+    };
     let parts = files(&data.join(CHECKPOINTS)).into_iter().filter(is_part);
     parts.max_by_key(changed_at).expect("a checkpoint has parts")
 }

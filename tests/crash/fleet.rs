@@ -121,16 +121,17 @@ impl Fleet {
     /// Starts for the first time, waits until the job has its session at the broker, and lets the
     /// fleet speak.
     pub fn begin(&self, seed: u64) -> (Vec<Running>, Load) {
-        let run = self.start(&[]);
+        let mut run = self.start(&[]);
+        // One that refuses to start is known at once by this.
+        run[0].until_logged("broker connected");
         bind(&mut self.broker.client(PROBE), &self.listener, &topic(PROBE), r#"{"n":0,"all":0}"#);
         (run, Load::start(self.broker.client("fleet"), TWINS, seed))
     }
 
-    /// What others can see while no process runs: complete files, and in them a begin of every twin's
-    /// history.
-    pub fn check_begin(&self, sent: &Sent, after: &str) {
-        let verdict = oracle::judge_begin(sent, &self.without_probe());
-        assert!(verdict.is_good(), "after {after}: {}", verdict.show());
+    /// Judges what others can see while no process runs: complete files, and in them a begin of every
+    /// twin's history.
+    pub fn verdict_of_begin(&self, sent: &Sent) -> Verdict {
+        oracle::judge_begin(sent, &self.without_probe())
     }
 
     /// Waits until the listener has heard the last of every twin; where one never comes, the oracle

@@ -28,6 +28,7 @@ use connectors::failpoint::Failpoint;
 
 use fleet::Fleet;
 use load::count;
+use oracle::{Sent, Verdict};
 use strikes::Strike;
 
 use crate::harness::chance::Chance;
@@ -42,7 +43,7 @@ const LINE_VARIABLE: &str = "CRASH_LINE";
 /// What all runs of this suite came to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
-    kills: u64,
+    kills: usize,
     messages: u64,
     lost: usize,
     repeated: usize,
@@ -62,15 +63,19 @@ fn one_process_that_dies_loses_nothing() {
 #[test]
 fn one_of_two_processes_that_dies_loses_nothing() {
     check(2, |chance| {
-        // What only the first process does is covered above; these steps are taken by each.
-        let each =
-            [Failpoint::SegmentAppend, Failpoint::PartWrite, Failpoint::ParquetRename, Failpoint::Event];
-        let both = each.into_iter().flat_map(|point| [(point, 0), (point, 1)]);
-        let mut strikes: Vec<_> =
-            both.map(|(point, process)| Strike::failpoint(chance, point, process)).collect();
-        strikes.push(Strike::failpoint(chance, Failpoint::ManifestWrite, 0));
-        strikes.push(Strike::failpoint(chance, Failpoint::ManifestCommitted, 0));
-        strikes
+        // Steps that each process takes, and some of those that only the first one does.
+        let strikes = [
+            (Failpoint::SegmentAppend, 0),
+            (Failpoint::SegmentAppend, 1),
+            (Failpoint::PartWrite, 0),
+            (Failpoint::PartWrite, 1),
+            (Failpoint::ParquetRename, 1),
+            (Failpoint::Event, 0),
+            (Failpoint::Event, 1),
+            (Failpoint::ManifestWrite, 0),
+            (Failpoint::ManifestCommitted, 0),
+        ];
+        strikes.map(|(point, process)| Strike::failpoint(chance, point, process)).into()
     });
 }
 
@@ -91,27 +96,31 @@ fn check(processes: usize, failpoints: impl Fn(&mut Chance) -> Vec<Strike>) {
     for (done, strike) in strikes.iter().enumerate() {
         println!("crash: {processes} process(es), {} of {}: {strike}", done + 1, strikes.len());
         strike.strike(&fleet, &load);
-        fleet.check_begin(&load.sent(), &strike.to_string());
+        let sent = load.sent();
+        judged(done + 1, &sent, &fleet.verdict_of_begin(&sent), &format!("after {strike}"));
     }
     let run = fleet.start(&[]);
     let sent = load.finish();
     let verdict = fleet.end(run, &sent);
-    report(Totals {
-        kills: strikes.len() as u64,
-        messages: count(&sent),
-        lost: verdict.lost.len(),
-        repeated: verdict.repeated.len(),
-    });
-    assert!(verdict.is_good(), "{}", verdict.show());
+    judged(strikes.len(), &sent, &verdict, "at the end");
+    report(strikes.len(), &sent, &verdict);
+}
+
+/// Fails where something was found, after it has been counted.
+fn judged(kills: usize, sent: &Sent, verdict: &Verdict, when: &str) {
+    if !verdict.is_good() {
+        report(kills, sent, verdict);
+        panic!("{when}: {}", verdict.show());
+    }
 }
 
 /// Adds to the totals, and says what they are now.
-fn report(new: Totals) {
+fn report(kills: usize, sent: &Sent, verdict: &Verdict) {
     let mut totals = TOTALS.lock().expect("nothing panics while it is locked");
-    totals.kills += new.kills;
-    totals.messages += new.messages;
-    totals.lost += new.lost;
-    totals.repeated += new.repeated;
+    totals.kills += kills;
+    totals.messages += count(sent);
+    totals.lost += verdict.lost.len();
+    totals.repeated += verdict.repeated.len();
     let Totals { kills, messages, lost, repeated } = *totals;
     let line = format!("crash: {kills} kills, {messages} messages, {lost} lost, {repeated} repeated");
     println!("{line}");
