@@ -56,9 +56,9 @@ fn a_disk_that_fails_ends_the_run() {
 enum Answer {
     /// It ends by itself with an error that has these words.
     Refuses(&'static str),
-    /// It warns with the name of the damaged file, and goes on from the checkpoint before.
+    /// It warns with the name of the damaged checkpoint, and goes on from the one before.
     FallsBack,
-    /// It names the damaged file, and goes on; when it is stopped it ends with an error.
+    /// It names the damaged file, and goes on or not; at the latest when it is stopped it ends with an error.
     OwnsUp,
 }
 
@@ -95,7 +95,7 @@ fn check((name, find, damage, answer): &Damage) {
     let path = find(&fleet.data());
     let saved = Saved::of(&path);
     damage(&path);
-    let file = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    let file = said_of(&path);
 
     let mut run = fleet.start_alone(&[]);
     let run = match answer {
@@ -106,7 +106,7 @@ fn check((name, find, damage, answer): &Damage) {
             fleet.start(&[])
         }
         Answer::OwnsUp => {
-            run.until_logged(&file);
+            until(&format!("{file} in the log"), || run.log().contains(&file).then_some(()));
             run.signal("TERM");
             let line = run.wait().failed();
             assert!(line.contains(&file), "{name}, {file}: {line}");
@@ -123,6 +123,29 @@ fn check((name, find, damage, answer): &Damage) {
     let sent = load.finish();
     let verdict = fleet.end(run, &sent);
     assert!(verdict.is_good(), "{name}: {}", verdict.show());
+}
+
+/// How messages name a file: a checkpoint by its generation and number, all others by their names.
+fn said_of(path: &Path) -> String {
+    let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    let numbers = name.split(['-', '.']).take(2).map(str::parse);
+    match numbers.collect::<Result<Vec<u64>, _>>().as_deref() {
+        Ok([generation, number]) if is_of_checkpoint(path) => format!("{generation}-{number}"),
+        _ => name,
+    }
+}
+
+#[test]
+fn files_are_named_as_messages_do() {
+    for (path, expected) in [
+        ("data/checkpoints/manifests/0000000003-0000000012.manifest", "3-12"),
+        ("data/checkpoints/parts/3-12-0.part", "3-12"),
+        ("data/journal/plant/00000000000000000001.journal", "00000000000000000001.journal"),
+        ("data/segments/3-0-1-state.segment", "3-0-1-state.segment"),
+        ("data/generation", "generation"),
+    ] {
+        assert_eq!(said_of(Path::new(path)), expected, "{path}");
+    }
 }
 
 /// Folders that cannot be used: another job's checkpoints, one that may not be written, one in use.
@@ -241,6 +264,10 @@ fn changed_at(path: &PathBuf) -> SystemTime {
 
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn is_of_checkpoint(path: &Path) -> bool {
+    has_end(path, "manifest") || has_end(path, "part")
 }
 
 fn has_end(path: &Path, end: &str) -> bool {

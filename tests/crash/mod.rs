@@ -70,8 +70,6 @@ fn one_of_two_processes_that_dies_loses_nothing() {
             (Failpoint::PartWrite, 0),
             (Failpoint::PartWrite, 1),
             (Failpoint::ParquetRename, 1),
-            (Failpoint::Event, 0),
-            (Failpoint::Event, 1),
             (Failpoint::ManifestWrite, 0),
             (Failpoint::ManifestCommitted, 0),
         ];

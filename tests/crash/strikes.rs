@@ -35,7 +35,6 @@ pub fn failpoints() -> impl Iterator<Item = Failpoint> {
 /// At which time a failpoint may strike at the latest, so that a run comes to it soon.
 fn time_max(point: Failpoint) -> u64 {
     match point {
-        Failpoint::Event => 300,
         Failpoint::JournalAppend | Failpoint::JournalSync | Failpoint::JournalAcknowledge => 60,
         Failpoint::SegmentAppend | Failpoint::SegmentSync => 6,
         Failpoint::PartWrite | Failpoint::PartFinish => 4,
