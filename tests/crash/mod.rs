@@ -53,10 +53,7 @@ static TOTALS: Mutex<Totals> = Mutex::new(Totals { kills: 0, messages: 0, lost: 
 
 #[test]
 fn one_process_that_dies_loses_nothing() {
-    check(1, |chance| {
-        let failpoints = strikes::failpoints().map(|point| Strike::failpoint(chance, point, 0));
-        failpoints.collect()
-    });
+    check(1, |chance| Failpoint::ALL.iter().map(|point| Strike::failpoint(chance, *point, 0)).collect());
 }
 
 /// Rule 7.9: where one process is killed all end, and all are started again.

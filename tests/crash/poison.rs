@@ -5,7 +5,7 @@ use super::fleet::{self, Armed, Fleet, SIGABRT};
 use super::load::topic;
 
 /// The failpoint that panics whenever an event of one twin is taken: `event.poison:<twin>:panic`.
-pub const NAME: &str = "event.poison";
+const NAME: &str = "event.poison";
 
 const TWIN: &str = "poisoned";
 

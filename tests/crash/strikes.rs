@@ -26,12 +26,6 @@ pub enum Strike {
     Failpoint(Armed),
 }
 
-/// The failpoints at which every run must be able to die: all of them, except the one that stands for
-/// a record that cannot be taken (rule 7.8), which has tests of its own.
-pub fn failpoints() -> impl Iterator<Item = Failpoint> {
-    Failpoint::ALL.iter().copied().filter(|point| point.name() != super::poison::NAME)
-}
-
 /// At which time a failpoint may strike at the latest, so that a run comes to it soon.
 fn time_max(point: Failpoint) -> u64 {
     match point {
