@@ -125,3 +125,6 @@ impl PropertyLayout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
