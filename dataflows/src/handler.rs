@@ -266,8 +266,8 @@ impl PhysicalEventHandler {
         let told_us = self.told_us();
         let mut board = self.board.borrow_mut();
         let committed = board.committed.take();
-        if let Some((_, marks)) = &committed {
-            self.sources.iter().zip(marks).for_each(|(source, next)| source.committed(*next));
+        if let Some((_, released)) = &committed {
+            self.sources.iter().zip(released).for_each(|(source, next)| source.committed(*next));
         }
         let coordinator = self.coordinator.as_mut()?;
         if committed.is_some() {

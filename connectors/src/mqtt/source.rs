@@ -60,7 +60,7 @@ pub fn start(
     settings: &MqttSettings,
     client_id: &str,
 ) -> Result<SourceHandle, MqttError> {
-    let SourceSetup { name, filters, lanes, lane_of, clock, next, folder, disk, alarm } = setup;
+    let SourceSetup { name, filters, lanes, lane_of, clock, next, folder, disk, alarm, .. } = setup;
     check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.clone(), reason })?;
     let (line, is_kept) = (Line::default(), settings.qos > 0);
     let connection = Connection::new(&name, settings, client_id, |options| {

@@ -134,8 +134,17 @@ pub fn start(setup: CommitterSetup) -> io::Result<(mpsc::Sender<Commit>, JoinHan
 
 struct Committer {
     setup: CommitterSetup,
-    /// Checkpoints that are kept, oldest first, and the objects that they consist of.
-    kept: VecDeque<(CheckpointId, Vec<String>)>,
+    /// Checkpoints that are kept, oldest first.
+    kept: VecDeque<Kept>,
+}
+
+/// A checkpoint that is kept, as a run may have to fall back to it.
+struct Kept {
+    id: CheckpointId,
+    /// The objects that it consists of.
+    objects: Vec<String>,
+    /// Where each source goes on, in the order of the job; none where the checkpoint does not say.
+    marks: Vec<Option<u64>>,
 }
 
 impl Committer {
@@ -143,12 +152,33 @@ impl Committer {
     fn begin(&mut self) -> io::Result<()> {
         for name in self.setup.store.list(MANIFESTS)? {
             let Some(id) = id_of(&name) else { continue };
-            // One that cannot be read keeps no objects, and is removed in its turn.
+            // One that cannot be read is nothing to fall back to.
             let manifest = self.setup.store.read(&name).ok().and_then(|bytes| Manifest::decode(&bytes).ok());
-            let parts = manifest.into_iter().flat_map(|manifest| manifest.parts);
-            self.kept.push_back((id, parts.map(|part| part.name).collect()));
+            if let Some(manifest) = manifest {
+                self.keep(&manifest);
+            } else {
+                self.kept.push_back(Kept { id, objects: Vec::new(), marks: Vec::new() });
+            }
         }
         Ok(())
+    }
+
+    fn keep(&mut self, manifest: &Manifest) {
+        let mark = |name: &String| manifest.sources.iter().find(|mark| mark.name == *name).map(|mark| mark.next);
+        self.kept.push_back(Kept {
+            id: manifest.id,
+            objects: manifest.parts.iter().map(|part| part.name.clone()).collect(),
+            marks: self.setup.sources.iter().map(mark).collect(),
+        });
+    }
+
+    /// What each source need not keep: all before what the oldest checkpoint goes on from.
+    fn released(&self) -> Vec<u64> {
+        let of = |source: usize| {
+            let marks = self.kept.iter().filter(|kept| !kept.marks.is_empty());
+            marks.map(|kept| kept.marks[source].unwrap_or(0)).min().unwrap_or(0)
+        };
+        (0..self.setup.sources.len()).map(of).collect()
     }
 
     fn take(&mut self, commit: Commit) -> io::Result<()> {
@@ -164,20 +194,20 @@ impl Committer {
         failpoint::hit(Failpoint::ManifestWrite)?;
         self.setup.store.put(&manifest_name(id), &manifest.encode())?;
         failpoint::hit(Failpoint::ManifestCommitted)?;
-        self.kept.push_back((id, manifest.parts.iter().map(|part| part.name.clone()).collect()));
+        self.keep(&manifest);
         let stats = &self.setup.stats;
         stats.completed.fetch_add(1, Ordering::Relaxed);
         stats.at_us.store(manifest.at_us, Ordering::Relaxed);
         stats.bytes.store(added_bytes, Ordering::Relaxed);
         stats.set_phase(CheckpointPhase::Idle);
         debug!(checkpoint = %id, twins = manifest.twins, bytes = added_bytes, took = ?start.elapsed(), "checkpoint complete");
-        self.setup.committed.put(Committed { number, last, marks });
-        if !last {
-            self.compact(id)?;
-        }
         // What cannot be removed is in nobody's way: it is tried again the next time.
         if let Err(error) = self.remove_old(id) {
             warn!(%error, "old checkpoints are not removed");
+        }
+        self.setup.committed.put(Committed { number, last, released: self.released() });
+        if !last {
+            self.compact(id)?;
         }
         Ok(())
     }
@@ -228,13 +258,13 @@ impl Committer {
     /// the kept consists of.
     fn remove_old(&mut self, id: CheckpointId) -> io::Result<()> {
         while self.kept.len() > self.setup.retain.max(1)
-            && let Some((old, _)) = self.kept.front()
+            && let Some(old) = self.kept.front()
         {
             failpoint::hit(Failpoint::CheckpointRemove)?;
-            self.setup.store.remove(&manifest_name(*old))?;
+            self.setup.store.remove(&manifest_name(old.id))?;
             self.kept.pop_front();
         }
-        let kept = self.kept.iter().flat_map(|(_, names)| names);
+        let kept = self.kept.iter().flat_map(|kept| &kept.objects);
         let used: BTreeSet<&str> = kept.chain(self.setup.parts.iter().map(|part| &part.name)).map(String::as_str).collect();
         // Those of the next checkpoint may be under way.
         let end = super::manifest::part_name(CheckpointId { number: id.number + 1, ..id }, 0);

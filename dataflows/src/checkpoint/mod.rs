@@ -117,8 +117,8 @@ pub struct Committed {
     pub number: u64,
     /// The run ends with it.
     pub last: bool,
-    /// What each source need not keep: all before these.
-    pub marks: Vec<u64>,
+    /// What each source need not keep: all before these, which the oldest kept checkpoint goes on from.
+    pub released: Vec<u64>,
 }
 
 /// What a thread has for an operator: put in there, taken out here; the worker is woken.
