@@ -44,6 +44,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes a folder and those above it; one that is there is fine.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
 
+    /// Removes a folder that is empty.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+
     /// Gives a file another name, over one that has it already.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 

@@ -288,6 +288,19 @@ impl Disk for SimDisk {
         missing.iter().rev().try_for_each(|path| self.change(|state| state.make_folder(path)))
     }
 
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        let folder = plain(folder);
+        let machine = self.look()?;
+        match machine.state.node(&folder) {
+            Some(Node::Folder) if machine.state.children(&folder).is_empty() => {}
+            Some(Node::Folder) => return Err(ErrorKind::DirectoryNotEmpty.into()),
+            Some(Node::File(_)) => return Err(ErrorKind::NotADirectory.into()),
+            None => return Err(ErrorKind::NotFound.into()),
+        }
+        drop(machine);
+        self.change(|state| state.remove(&folder))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (plain(from), plain(to));
         let machine = self.look()?;
