@@ -1,16 +1,22 @@
-//! What archiving costs: CPU time a row, of all threads, for two tables as a job writes them.
+//! What archiving costs: CPU time a row, of all threads, for two tables as a job writes them, with a
+//! checkpoint every now and then.
 //! Run with `cargo run --release -p twinloom-connectors --example archive_cost -- [rows a batch] [snappy|none]`.
 //! It measures and judges nothing.
 
 use arrow_array::builder::{Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use connectors::archive::{self, ArchiveBatch, ArchiveSettings, Compression, Roll};
+use connectors::alarm::Alarm;
+use connectors::archive::{self, ArchiveBatch, ArchiveSettings, ArchiveSetup, Compression, Roll};
+use connectors::clock::SystemClock;
+use connectors::disk::SystemDisk;
 use connectors::queue::Refused;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const ROWS_A_TABLE: usize = 4_000_000;
+/// As many as a job makes in some seconds under load.
+const ROWS_A_CHECKPOINT: usize = 500_000;
 const TABLES: [&str; 2] = ["physical", "state"];
 const TEXTS: [&str; 4] = ["twin", "type", "kind", "changed"];
 const NUMBERS: [&str; 2] = ["update", "revision"];
@@ -23,11 +29,28 @@ fn main() {
     let compression =
         if arguments.next().as_deref() == Some("none") { Compression::None } else { Compression::Snappy };
     let folder = tempfile::tempdir().expect("a folder");
-    let settings = ArchiveSettings { path: folder.path().to_owned(), roll: Roll::default(), compression };
+    let settings = ArchiveSettings {
+        path: folder.path().join("archive"),
+        roll: Roll::default(),
+        compression,
+        retain: None,
+    };
+    let setup = ArchiveSetup {
+        settings,
+        job: "cost".to_owned(),
+        generation: 1,
+        worker: 0,
+        segments: folder.path().join("segments"),
+        adopted: Vec::new(),
+        fallbacks: 1,
+        disk: Arc::new(SystemDisk),
+        clock: Arc::new(SystemClock),
+        alarm: Arc::new(Alarm::default()),
+    };
     // Some batches again and again, so that making them does not count.
     let batches: Vec<RecordBatch> =
         (0..500).map(|part| rows(&schema(), part * batch_rows, batch_rows)).collect();
-    let archive = archive::start(&settings, "cost", 1, 0).expect("started");
+    let archive = archive::start(setup).expect("started");
     let main_thread = std::thread::current();
     archive.set_waker(Arc::new(move || main_thread.unpark()));
     let (wall, cpu) = (Instant::now(), cpu_time());
@@ -38,6 +61,12 @@ fn main() {
                 batch = refused;
                 std::thread::park();
             }
+        }
+        let checkpoint = (part * batch_rows / ROWS_A_CHECKPOINT) as u64;
+        if checkpoint < ((part + 1) * batch_rows / ROWS_A_CHECKPOINT) as u64 {
+            let last = part + 1 == ROWS_A_TABLE / batch_rows;
+            archive.boundary(checkpoint, last, Box::new(|_| {}));
+            archive.committed(checkpoint);
         }
     }
     let stats = archive.stats.clone();

@@ -1,30 +1,50 @@
-//! The archive: Arrow batches go in, Parquet files that anybody can read come out (rule 10).
+//! The archive: Arrow batches go in, Parquet files that anybody can read come out (rule 10), each
+//! row exactly once (rule 7.4).
 //!
 //! ```text
-//!   offer --> [ queue, 64 MB ] --> writer thread --> table and day --> `.<name>.inprogress` --(roll)--> `<name>`
+//!   offer ───────► [ queue, 64 MB ] ──► writer thread ──► segment of (table, day): frames, append only
+//!   boundary(n) ─► [ the same one ] ──► segments synced, due files planned ──► ArchivePart of checkpoint n
+//!   committed(n) ► [ the same one ] ──► planned files made: segments ──► `.<name>.inprogress` ──► `<name>`
 //! ```
-//! A file is visible only when it is complete: footer, fsync, rename, fsync of the folder; from
-//! then on it is final. It rolls by size, by age, and when too many days of a table are open.
+//! Rows that are in no committed checkpoint are in no visible file: `restore` cuts them off, and the
+//! engine makes them again. Rows that are committed get into a file once, by this run or the next.
+//! A file is visible only when it is complete; from then on it is final. It rolls by size, by age,
+//! and when too many days of a table are open, always at a boundary, but not at every one: so the
+//! size of files does not depend on the interval of checkpoints.
 
+mod error;
+mod file;
+mod files;
+mod group;
 mod name;
+mod part;
+mod restore;
+mod retention;
 mod roll;
 mod segment;
 mod writer;
 
+pub use error::ArchiveError;
+pub use part::{ArchivePart, FilePlan, SegmentRef};
+pub use restore::{Committed, restore};
 pub use roll::Roll;
 
+use crate::alarm::Alarm;
+use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::queue::{self, Refused, Sender, Waker, Weigh};
 use crate::thread::{StopSignal, Worker};
 use arrow_array::RecordBatch;
+use file::Place;
+use files::{Files, Outcome};
+use segment::SegmentReader;
 use serde::Deserialize;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tracing::{info, warn};
-use writer::{Outcome, Writer};
+use tracing::warn;
+use writer::{Progress, Writer};
 
 /// How much may wait for the writer.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -45,6 +65,9 @@ pub struct ArchiveSettings {
     /// How the columns are compressed: `snappy` or `none`.
     #[serde(default)]
     pub compression: Compression,
+    /// How long history is kept: `90d`. Days that ended longer ago are removed; without it, none is.
+    #[serde(default, with = "humantime_serde")]
+    pub retain: Option<Duration>,
 }
 
 /// How the columns of a file are compressed.
@@ -69,74 +92,64 @@ pub struct ArchiveBatch {
     pub rows: RecordBatch,
 }
 
-/// Why the archive cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// The file system refused.
-    #[error("archive: cannot {action} {}: {error}; check that the folder may be written and the disk is not full", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The rows cannot be written as Parquet.
-    #[error("archive: cannot write rows to {}: {reason}; check the disk, and the types of the table's columns", path.display())]
-    Rows {
-        /// The file.
-        path: PathBuf,
-        /// What the Parquet writer said.
-        reason: String,
-    },
-    /// Everything else is written, some rows are not.
-    #[error("archive: {rows} rows are lost; the first failure was: {first}")]
-    Lost {
-        /// How many.
-        rows: u64,
-        /// The first failure, in full.
-        first: String,
-    },
-    /// The time given to `close` was not enough.
-    #[error(
-        "archive: not closed in time; what was not in a complete file is lost: allow more time, or roll in smaller files"
-    )]
-    Timeout,
-    /// The writer's thread has died.
-    #[error(
-        "archive: the writer has died (its panic is in the log); what was not in a complete file is lost"
-    )]
-    Died,
-    /// The operating system gave no thread.
-    #[error("archive: cannot start its thread: {error}; raise the limit of threads (ulimit -u)")]
-    Thread {
-        /// What the system said.
-        error: std::io::Error,
-    },
+/// What a writer is started with.
+pub struct ArchiveSetup {
+    /// Where history goes.
+    pub settings: ArchiveSettings,
+    /// The job, which names a folder.
+    pub job: String,
+    /// The generation of the run.
+    pub generation: u64,
+    /// The writer's number among all workers of the run.
+    pub worker: usize,
+    /// The folder of segments, in the data folder: all processes of a run share it.
+    pub segments: PathBuf,
+    /// Its share of what `restore` gave.
+    pub adopted: Vec<SegmentRef>,
+    /// How many checkpoints before the newest committed one are kept for a start to fall back to.
+    /// For so many commits more the segments of a visible file are kept.
+    pub fallbacks: usize,
+    /// The disk of archive and segments.
+    pub disk: Arc<dyn Disk>,
+    /// Tells the age of files.
+    pub clock: Arc<dyn Clock>,
+    /// Raised when rows cannot be kept.
+    pub alarm: Arc<Alarm>,
 }
 
-/// A running archive writer. `close` it to finish its files; dropping it gives up what is open.
+/// Called with the archive's part of a checkpoint, by the writer's thread.
+pub type Reply = Box<dyn FnOnce(ArchivePart) + Send>;
+
+/// A running archive writer. `close` it to make the files whose checkpoints are committed; dropped, it
+/// leaves that to the next start.
 pub struct ArchiveHandle {
     /// Numbers to show.
     pub stats: Arc<ArchiveStats>,
     /// `None` once closed.
-    queue: Option<Sender<ArchiveBatch>>,
+    queue: Option<Sender<Order>>,
+    alarm: Arc<Alarm>,
     stop: Arc<StopSignal>,
     outcome: Arc<Mutex<Option<Outcome>>>,
     worker: Worker,
 }
 
+/// What the writer's thread is told, in this order.
+enum Order {
+    Rows(ArchiveBatch),
+    Boundary { number: u64, last: bool, reply: Reply },
+    Committed(u64),
+}
+
 /// Numbers of an archive writer since it was started.
 #[derive(Debug, Default)]
 pub struct ArchiveStats {
-    /// Rows taken by a file, visible or not yet.
+    /// Rows taken, visible or not yet.
     pub rows: AtomicU64,
-    /// Bytes of the files that are visible.
+    /// Bytes of the files that became visible.
     pub bytes: AtomicU64,
-    /// Files that are visible.
+    /// Files that became visible.
     pub files: AtomicU64,
-    /// Rows that were lost because they could not be written.
+    /// How often a file could not be made; it is tried again at the next commit.
     pub failures: AtomicU64,
     in_flight_bytes: AtomicUsize,
 }
@@ -144,57 +157,28 @@ pub struct ArchiveStats {
 /// What a closed archive writer leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveClosed {
-    /// Rows in visible files.
+    /// Rows in the files that became visible, of this run and adopted ones.
     pub rows: u64,
-    /// Visible files.
+    /// Files that became visible.
     pub files: u64,
-}
-
-/// Makes the folder, proves that it can be written, and removes what an earlier run of `job` left
-/// unfinished. Called once, before the first writer of the job is started.
-pub fn prepare(path: &Path, job: &str) -> Result<(), ArchiveError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |error| ArchiveError::Io { path, action, error }
-    };
-    fs::create_dir_all(path).map_err(failed("make the folder", path))?;
-    let probe = path.join(format!(".probe-{}", std::process::id()));
-    let prove = || {
-        let mut file = File::create(&probe)?;
-        file.write_all(b"twinloom")?;
-        file.sync_all()?;
-        fs::remove_file(&probe)
-    };
-    prove().map_err(failed("write to the folder", path))?;
-    let removed = name::unfinished(path, job).and_then(|leftovers| {
-        leftovers.iter().try_for_each(fs::remove_file)?;
-        Ok(leftovers.len())
-    });
-    let removed = removed.map_err(failed("remove unfinished files from", path))?;
-    if removed > 0 {
-        info!(job, files = removed, "unfinished archive files of an earlier run removed");
-    }
-    Ok(())
+    /// Rows of this run that are in no committed checkpoint; the next start cuts them off.
+    pub rows_uncommitted: u64,
 }
 
 /// Starts a writer. Several may write for one job, each with its own `worker` number.
-pub fn start(
-    settings: &ArchiveSettings,
-    job: &str,
-    generation: u64,
-    worker: usize,
-) -> Result<ArchiveHandle, ArchiveError> {
+pub fn start(setup: ArchiveSetup) -> Result<ArchiveHandle, ArchiveError> {
     let (sender, queue) = queue::bounded(QUEUE_BYTES_MAX);
+    let (alarm, worker) = (setup.alarm.clone(), setup.worker);
     let (stats, stop) = (Arc::new(ArchiveStats::default()), Arc::new(StopSignal::default()));
     let outcome = Arc::new(Mutex::new(None));
-    let writer = Writer::new(settings, job, generation, worker, stats.clone(), stop.clone());
+    let writer = Writer::new(setup, stats.clone(), stop.clone())?;
     let reported = outcome.clone();
     let worker = Worker::spawn(&format!("archive-{worker}"), move || {
         let outcome = writer.run(&queue);
         *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     });
     let worker = worker.map_err(|error| ArchiveError::Thread { error })?;
-    Ok(ArchiveHandle { stats, queue: Some(sender), stop, outcome, worker })
+    Ok(ArchiveHandle { stats, queue: Some(sender), alarm, stop, outcome, worker })
 }
 
 impl ArchiveHandle {
@@ -207,9 +191,33 @@ impl ArchiveHandle {
         let bytes = batch.weight();
         // Counted before the writer can see the batch and count it down again.
         self.stats.in_flight_bytes.fetch_add(bytes, Ordering::AcqRel);
-        queue.try_send(batch).inspect_err(|_| {
+        queue.try_send(Order::Rows(batch)).map_err(|refused| {
             self.stats.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            match refused {
+                Refused::Full(order) => order.into_rows(Refused::Full),
+                Refused::Closed(order) => order.into_rows(Refused::Closed),
+            }
         })
+    }
+
+    /// Asks for the archive's part of checkpoint `number`: all rows offered before, and none after.
+    /// Never refused and never waits. `last` is for the clean end of a run: every open file is
+    /// planned. Where the writer has failed, the alarm is raised and no reply comes.
+    pub fn boundary(&self, number: u64, last: bool, reply: Reply) {
+        self.order(Order::Boundary { number, last, reply });
+    }
+
+    /// Tells that checkpoint `number`, which has the part that was replied, is committed: its files
+    /// may be made. Returns at once.
+    pub fn committed(&self, number: u64) {
+        self.order(Order::Committed(number));
+    }
+
+    fn order(&self, order: Order) {
+        let sent = self.queue.as_ref().map(|queue| queue.send_over_bound(order));
+        if sent.is_none_or(|sent| sent.is_err()) {
+            self.alarm.raise(ArchiveError::Died.to_string());
+        }
     }
 
     /// Called when room appears after a refusal, or when the writer's thread has ended.
@@ -219,23 +227,32 @@ impl ArchiveHandle {
         }
     }
 
-    /// Offered and not yet taken by a file, in bytes.
+    /// Offered and not yet taken by the writer, in bytes.
     pub fn in_flight_bytes(&self) -> usize {
         self.stats.in_flight_bytes.load(Ordering::Acquire)
     }
 
-    /// Writes what is queued and makes every file complete, no longer than `timeout`.
+    /// Does what is queued and makes every file whose checkpoint is committed, no longer than
+    /// `timeout`.
     pub fn close(mut self, timeout: Duration) -> Result<ArchiveClosed, ArchiveError> {
         self.queue = None;
         if !self.worker.join_within(timeout) {
             return Err(ArchiveError::Timeout);
         }
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let outcome = outcome.ok_or(ArchiveError::Died)?;
-        match outcome.first_failure {
-            Some(first) => Err(ArchiveError::Lost { rows: outcome.rows_lost, first }),
-            None => Ok(outcome.closed),
+        let Outcome { files, rows, rows_uncommitted, files_unmade, rows_unmade, first_failure, stopped } =
+            outcome.ok_or(ArchiveError::Died)?;
+        if let Some(reason) = stopped {
+            return Err(ArchiveError::Stopped { reason });
         }
+        if files_unmade > 0 {
+            let first = first_failure.unwrap_or_default();
+            return Err(ArchiveError::Unmade { files: files_unmade, rows: rows_unmade, first });
+        }
+        if rows_uncommitted > 0 {
+            warn!(rows = rows_uncommitted, "archive rows in no checkpoint; the next start cuts them off");
+        }
+        Ok(ArchiveClosed { rows, files, rows_uncommitted })
     }
 }
 
@@ -245,6 +262,61 @@ impl Drop for ArchiveHandle {
         self.queue = None;
         if !self.worker.join_within(JOIN_MAX) {
             warn!("archive writer does not end; it is left behind");
+        }
+    }
+}
+
+impl Writer {
+    fn new(
+        setup: ArchiveSetup,
+        stats: Arc<ArchiveStats>,
+        stop: Arc<StopSignal>,
+    ) -> Result<Self, ArchiveError> {
+        let ArchiveSetup {
+            settings, job, generation, worker, segments, fallbacks, disk, clock, alarm, ..
+        } = setup;
+        let ArchiveSettings { path: archive, roll, compression, retain } = settings;
+        disk.make_folder(&segments).map_err(ArchiveError::io("make the folder", &segments))?;
+        let place = Place { disk, archive, segments, job, compression };
+        let open = |segment: &SegmentRef| {
+            let path = place.segments.join(&segment.name);
+            SegmentReader::open(place.disk.clone(), path, segment.bytes)
+        };
+        let groups = group::adopt(setup.adopted, open)?;
+        let files = Files::new(place.clone(), generation, worker, fallbacks, stats.clone());
+        let progress = Progress::default();
+        Ok(Self {
+            place,
+            generation,
+            worker,
+            roll,
+            retain,
+            clock,
+            alarm,
+            stats,
+            stop,
+            groups,
+            files,
+            progress,
+        })
+    }
+}
+
+impl Order {
+    /// The batch of an order that was refused; only rows ever are.
+    fn into_rows(self, refused: fn(ArchiveBatch) -> Refused<ArchiveBatch>) -> Refused<ArchiveBatch> {
+        match self {
+            Self::Rows(batch) => refused(batch),
+            Self::Boundary { .. } | Self::Committed(_) => unreachable!("only rows are sent within the bound"),
+        }
+    }
+}
+
+impl Weigh for Order {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Rows(batch) => batch.weight(),
+            Self::Boundary { .. } | Self::Committed(_) => size_of::<Self>(),
         }
     }
 }

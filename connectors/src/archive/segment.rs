@@ -1,192 +1,239 @@
-//! One Parquet file on its way from hidden and growing to visible and final.
+//! A segment: rows of one table, day and schema on their way to a Parquet file, in a form that can be
+//! appended to, synced and cut at any checkpoint.
 //!
-//! Encoding is the archive's cost, so it is kept plain: statistics a column chunk, none a page;
-//! dictionaries for texts only; small batches joined before they are encoded.
+//! ```text
+//!   head (`twl-segm`, version) | frame | frame | ...
+//!   frame = length u32 | crc u32 | bytes        little-endian, one batch of rows each
+//! ```
+//! The bytes of all frames together are one Arrow IPC stream. Its schema comes first, so it stands
+//! once a file, in the first frame. Where the stream ends is said by the checkpoint, not by the file.
 
-use super::{ArchiveError, Compression, name};
+use super::ArchiveError;
+use crate::disk::{Disk, DiskFile};
+use crate::failpoint::{self, Failpoint};
+use crate::format::{Format, HEAD_BYTES};
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Encoding;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
-use std::fs::{self, File};
+use arrow_buffer::Buffer;
+use arrow_ipc::MetadataVersion;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::writer::{IpcWriteOptions, StreamEncoder};
+use arrow_schema::{ArrowError, SchemaRef};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
-/// Rows are encoded in pieces of at least this many.
-const ENCODE_ROWS_MIN: usize = 4_096;
+const FORMAT: Format = Format { magic: *b"twl-segm", version: 1 };
 
-const ROW_GROUP_ROWS: usize = 128 << 10;
+const FRAME_HEAD_BYTES: usize = 8;
 
-/// What the files of one writer have in common.
-pub(super) struct Origin {
-    pub(super) archive: PathBuf,
-    pub(super) job: String,
-    pub(super) generation: u64,
-    pub(super) worker: usize,
-    pub(super) compression: Compression,
-}
+/// What a frame may claim to have, so that a length that lies is no large allocation.
+const FRAME_BYTES_MAX: usize = 256 << 20;
 
-/// A file that is not complete yet. Dropped before it is finished, it removes itself.
-pub(super) struct Segment {
-    pub(super) table: &'static str,
-    pub(super) day: i32,
-    pub(super) began_at: Instant,
-    /// Rows taken, encoded or held.
+/// Larger batches are written in pieces, so that who reads them needs little memory.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Columns begin at multiples of this many bytes; the usual 64 would make a small batch twice as large.
+const ALIGNMENT: usize = 8;
+
+/// A segment that is being written.
+pub(super) struct SegmentWriter {
+    /// Its file in the folder of segments.
+    pub(super) name: String,
+    /// What of it is written.
+    pub(super) bytes: u64,
+    /// The rows in that.
     pub(super) rows: u64,
     path: PathBuf,
-    hidden: PathBuf,
+    encoder: StreamEncoder,
+    /// `None` until the first row, and while other segments need the handle more.
+    file: Option<Box<dyn DiskFile>>,
+    is_dirty: bool,
+}
+
+impl SegmentWriter {
+    /// A segment whose file is made with its first row.
+    pub(super) fn new(folder: &Path, name: String, schema: &SchemaRef) -> Result<Self, ArchiveError> {
+        let path = folder.join(&name);
+        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5);
+        let encoder = options.and_then(|options| StreamEncoder::try_new_with_options(schema, options));
+        let encoder = encoder.map_err(|error| ArchiveError::rows(&path, &error))?;
+        Ok(Self { name, bytes: 0, rows: 0, path, encoder, file: None, is_dirty: false })
+    }
+
+    /// Why rows cannot be written to it.
+    pub(super) fn unfit(&self, error: &ArrowError) -> ArchiveError {
+        ArchiveError::rows(&self.path, error)
+    }
+
+    pub(super) fn has_handle(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Writes rows behind those that are there. After an error the file may end in half a frame: it
+    /// must not be written again.
+    pub(super) fn append(
+        &mut self,
+        disk: &dyn Disk,
+        rows: &RecordBatch,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), ArchiveError> {
+        scratch.clear();
+        if self.bytes == 0 {
+            scratch.extend(FORMAT.head());
+        }
+        let pieces = rows.get_array_memory_size().div_ceil(PIECE_BYTES);
+        let piece_rows = rows.num_rows().div_ceil(pieces.max(1)).max(1);
+        for from in (0..rows.num_rows()).step_by(piece_rows) {
+            let piece = rows.slice(from, piece_rows.min(rows.num_rows() - from));
+            self.push_frame(&piece, scratch).map_err(|error| self.unfit(&error))?;
+        }
+        self.write(disk, scratch).map_err(ArchiveError::io("write to the segment", &self.path))?;
+        self.bytes += scratch.len() as u64;
+        self.rows += rows.num_rows() as u64;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    fn push_frame(&mut self, rows: &RecordBatch, frames: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let head = frames.len();
+        frames.extend([0; FRAME_HEAD_BYTES]);
+        for buffer in self.encoder.encode(rows)? {
+            frames.extend_from_slice(&buffer);
+        }
+        let (head, body) = frames[head..].split_at_mut(FRAME_HEAD_BYTES);
+        if body.len() > FRAME_BYTES_MAX {
+            return Err(ArrowError::IpcError(format!("{} bytes are too many for one row", body.len())));
+        }
+        head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        head[4..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+        Ok(())
+    }
+
+    fn write(&mut self, disk: &dyn Disk, bytes: &[u8]) -> io::Result<()> {
+        failpoint::hit(Failpoint::SegmentAppend)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none if self.bytes == 0 => none.insert(disk.create(&self.path)?),
+            none => none.insert(disk.append(&self.path)?),
+        };
+        file.write_all(bytes)
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&mut self) -> Result<(), ArchiveError> {
+        if let Some(file) = self.file.as_mut().filter(|_| self.is_dirty) {
+            let synced = failpoint::hit(Failpoint::SegmentSync).and_then(|()| file.sync());
+            synced.map_err(ArchiveError::io("sync the segment", &self.path))?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Gives the handle back. Synced before: who opens the file again might not be told of an error.
+    pub(super) fn release(&mut self) -> Result<(), ArchiveError> {
+        self.sync()?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+/// Reads the committed rows of a segment, with the memory of one frame.
+pub(super) struct SegmentReader {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    decoder: StreamDecoder,
     schema: SchemaRef,
-    /// `None` once finished, or given up.
-    writer: Option<ArrowWriter<File>>,
-    /// Rows that are too few to be encoded yet.
-    held: Vec<RecordBatch>,
-    held_rows: usize,
-    held_bytes: usize,
+    /// The batch of the first frame, which had to be read for the schema.
+    first: Option<RecordBatch>,
+    /// Head of the next frame, which was read together with the one before.
+    frame_head: [u8; FRAME_HEAD_BYTES],
+    /// Where the bytes of the next frame begin.
+    at: u64,
+    end: u64,
 }
 
-impl Segment {
-    /// Begins a file; `sequence` is moved on to the first number that no file has, because a
-    /// visible file is never replaced.
-    pub(super) fn begin(
-        origin: &Origin,
-        table: &'static str,
-        day: i32,
-        schema: SchemaRef,
-        sequence: &mut u64,
-    ) -> Result<Self, ArchiveError> {
-        let folder = name::folder(&origin.archive, table, &origin.job, day);
-        fs::create_dir_all(&folder).map_err(|error| io("make the folder", &folder, error))?;
-        let (path, hidden) = loop {
-            *sequence += 1;
-            let name = format!("{}-{}-{sequence}.parquet", origin.generation, origin.worker);
-            let path = folder.join(&name);
-            if !path.exists() {
-                break (path, folder.join(name::unfinished_name(&name)));
-            }
-        };
-        let file = File::create(&hidden).map_err(|error| io("make the file", &hidden, error))?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(origin, &schema)));
-        let writer = writer.map_err(|error| rows(&hidden, &error))?;
-        Ok(Self {
-            table,
-            day,
-            began_at: Instant::now(),
-            rows: 0,
+impl SegmentReader {
+    /// Opens the first `bytes` of a segment.
+    pub(super) fn open(disk: Arc<dyn Disk>, path: PathBuf, bytes: u64) -> Result<Self, ArchiveError> {
+        let mut reader = Self {
+            disk,
             path,
-            hidden,
-            schema,
-            writer: Some(writer),
-            held: Vec::new(),
-            held_rows: 0,
-            held_bytes: 0,
-        })
-    }
-
-    pub(super) fn takes(&self, table: &str, day: i32, schema: &SchemaRef) -> bool {
-        self.day == day
-            && self.table == table
-            && (std::sync::Arc::ptr_eq(&self.schema, schema) || self.schema == *schema)
-    }
-
-    /// About how large the file would be if it were finished now.
-    pub(super) fn bytes(&self) -> u64 {
-        let writer = self.writer.as_ref();
-        let encoded = writer.map_or(0, |writer| writer.bytes_written() + writer.in_progress_size());
-        (encoded + self.held_bytes) as u64
-    }
-
-    pub(super) fn add(&mut self, batch: RecordBatch) -> Result<(), ArchiveError> {
-        self.rows += batch.num_rows() as u64;
-        self.held_rows += batch.num_rows();
-        self.held_bytes += batch.get_array_memory_size();
-        self.held.push(batch);
-        if self.held_rows >= ENCODE_ROWS_MIN { self.encode() } else { Ok(()) }
-    }
-
-    /// Makes the file complete and visible; gives its size.
-    pub(super) fn finish(mut self) -> Result<u64, ArchiveError> {
-        self.encode()?;
-        let Some(mut writer) = self.writer.take() else {
-            return Ok(0);
+            decoder: StreamDecoder::new(),
+            schema: SchemaRef::new(arrow_schema::Schema::empty()),
+            first: None,
+            frame_head: [0; FRAME_HEAD_BYTES],
+            at: (HEAD_BYTES + FRAME_HEAD_BYTES) as u64,
+            end: bytes,
         };
-        writer.finish().map_err(|error| rows(&self.hidden, &error))?;
-        let file = writer.inner_mut();
-        file.sync_all().map_err(|error| io("write", &self.hidden, error))?;
-        let bytes = file.metadata().map_err(|error| io("look at", &self.hidden, error))?.len();
-        fs::rename(&self.hidden, &self.path).map_err(|error| io("name the file", &self.path, error))?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| io("write the folder", folder, error))?;
-        Ok(bytes)
+        let head = reader.read(0, reader.at.min(bytes))?;
+        let body =
+            FORMAT.body(&head).map_err(|error| ArchiveError::Segment { path: reader.path.clone(), error })?;
+        reader.frame_head =
+            body.try_into().map_err(|_| reader.damaged("it is cut off in its first frame"))?;
+        reader.first = reader.next_frame()?;
+        reader.schema = reader.decoder.schema().ok_or_else(|| reader.damaged("it has no schema"))?;
+        Ok(reader)
     }
 
-    fn encode(&mut self) -> Result<(), ArchiveError> {
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
-        };
-        let held = std::mem::take(&mut self.held);
-        (self.held_rows, self.held_bytes) = (0, 0);
-        let encoded = match held.as_slice() {
-            [] => Ok(()),
-            [batch] => writer.write(batch),
-            batches => concat_batches(&self.schema, batches)
-                .map_err(ParquetError::from)
-                .and_then(|batch| writer.write(&batch)),
-        };
-        encoded.map_err(|error| rows(&self.hidden, &error))
+    /// What its rows look like.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
-}
 
-impl Drop for Segment {
-    fn drop(&mut self) {
-        // After a rename there is nothing to remove; what cannot be removed is found at the next start.
-        _ = fs::remove_file(&self.hidden);
+    /// The next rows; `None` behind the last.
+    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+        match self.first.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.next_frame(),
+        }
     }
-}
 
-fn properties(origin: &Origin, schema: &Schema) -> WriterProperties {
-    let compression = match origin.compression {
-        Compression::Snappy => parquet::basic::Compression::SNAPPY,
-        Compression::None => parquet::basic::Compression::UNCOMPRESSED,
-    };
-    let metadata = [
-        ("twinloom.format", "1".to_owned()),
-        ("twinloom.job", origin.job.clone()),
-        ("twinloom.generation", origin.generation.to_string()),
-    ];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into();
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("twinloom version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(metadata))
-        .set_compression(compression)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true)
-        .set_dictionary_enabled(false)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-    for field in schema.fields() {
-        let column = ColumnPath::new(vec![field.name().clone()]);
-        builder = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-                builder.set_column_dictionary_enabled(column, true)
+    fn next_frame(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+        if self.at == self.end + FRAME_HEAD_BYTES as u64 {
+            return Ok(None);
+        }
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = self.frame_head;
+        let (length, crc) = (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+        let frame_end = self.at + u64::from(length);
+        if length as usize > FRAME_BYTES_MAX || frame_end > self.end {
+            return Err(self.damaged(format!("the frame at byte {} is longer than what is left", self.at)));
+        }
+        // With the head of the next frame, so that each frame is one read.
+        let mut bytes = self.read(self.at, (frame_end + FRAME_HEAD_BYTES as u64).min(self.end))?;
+        let next_head = bytes.split_off(length as usize);
+        if crc32fast::hash(&bytes) != crc {
+            return Err(self.damaged(format!("the frame at byte {} has another checksum", self.at)));
+        }
+        let batch = self.decode(bytes)?;
+        if frame_end < self.end {
+            let whole = next_head.as_slice().try_into();
+            self.frame_head = whole.map_err(|_| self.damaged("it is cut off in the head of a frame"))?;
+        }
+        self.at = frame_end + FRAME_HEAD_BYTES as u64;
+        Ok(Some(batch))
+    }
+
+    fn decode(&mut self, bytes: Vec<u8>) -> Result<RecordBatch, ArchiveError> {
+        let mut buffer = Buffer::from_vec(bytes);
+        let mut found = None;
+        while !buffer.is_empty() {
+            let decoded = self.decoder.decode(&mut buffer);
+            let decoded = decoded.map_err(|error| self.damaged(error.to_string()))?;
+            if decoded.is_some() && std::mem::replace(&mut found, decoded).is_some() {
+                return Err(self.damaged("a frame has more than one batch"));
             }
-            DataType::Int64 | DataType::UInt64 | DataType::Timestamp(_, _) => {
-                builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
-            }
-            _ => builder,
-        };
+        }
+        found.ok_or_else(|| self.damaged("a frame has no rows"))
     }
-    builder.build()
+
+    fn read(&self, from: u64, to: u64) -> Result<Vec<u8>, ArchiveError> {
+        self.disk.read_range(&self.path, from..to).map_err(ArchiveError::io("read the segment", &self.path))
+    }
+
+    fn damaged(&self, what: impl Into<String>) -> ArchiveError {
+        ArchiveError::damaged(&self.path, what)
+    }
 }
 
-fn io(action: &'static str, path: &Path, error: std::io::Error) -> ArchiveError {
-    ArchiveError::Io { path: path.to_owned(), action, error }
-}
-
-fn rows(path: &Path, error: &ParquetError) -> ArchiveError {
-    ArchiveError::Rows { path: path.to_owned(), reason: error.to_string() }
-}
+#[cfg(test)]
+mod tests;
