@@ -305,8 +305,13 @@ fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Refusal> {
 mod tests {
     use super::*;
 
-    const IDENTITY: Identity =
-        Identity { digest: 0x0102_0304_0506_0708, processes: 3, workers: 2, generation: 9, checkpoint: (8, 17) };
+    const IDENTITY: Identity = Identity {
+        digest: 0x0102_0304_0506_0708,
+        processes: 3,
+        workers: 2,
+        generation: 9,
+        checkpoint: (8, 17),
+    };
 
     #[test]
     fn the_greeting_is_a_format() {

@@ -24,11 +24,6 @@ pub fn number(time: u64) -> u64 {
     time >> MILLIS_BITS
 }
 
-/// Milliseconds since the start at a live engine time.
-pub fn millis(time: u64) -> u64 {
-    time & MILLIS_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +35,5 @@ mod tests {
             assert!(a < b, "{before:?} {after:?}");
             assert_eq!((number(a), number(b)), (before.0, after.0));
         }
-        assert_eq!(millis(live(3, 1_234)), 1_234);
     }
 }

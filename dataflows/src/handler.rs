@@ -186,7 +186,8 @@ pub(crate) fn physical_event_handler<'scope>(
             let millis = handler.start.elapsed().as_millis() as u64;
             for (index, held) in lane_caps.iter_mut().enumerate() {
                 let Some(caps) = held else { continue };
-                let PhysicalEventHandler { lanes, probe, router, board, incidents, metrics, .. } = &mut handler;
+                let PhysicalEventHandler { lanes, probe, router, board, incidents, metrics, .. } =
+                    &mut handler;
                 let lane = &mut lanes[index];
                 lane.go_on_to(millis);
                 caps.go_on_to(lane.now());
@@ -313,7 +314,12 @@ impl PhysicalEventHandler {
 
     /// Time goes on for what is not of a lane. Under the number of a boundary it does so once all lanes
     /// have.
-    fn go_on(&mut self, control: &mut Capability<u64>, boundaries: Option<&mut Capability<u64>>, millis: u64) {
+    fn go_on(
+        &mut self,
+        control: &mut Capability<u64>,
+        boundaries: Option<&mut Capability<u64>>,
+        millis: u64,
+    ) {
         match self.time {
             TimeMode::Live => {
                 let open = || self.lanes.iter().filter(|lane| !lane.has_ended());

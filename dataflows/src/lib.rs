@@ -22,6 +22,7 @@ pub mod publish;
 pub mod quarantine;
 pub mod router;
 pub mod run;
+mod shares;
 mod stall;
 mod start;
 pub mod survey;

@@ -106,9 +106,7 @@ pub fn report(
     };
     error!(worker, operator = report.operator, record = ?report.record, panic = %report.panic, "crash report");
     let path = folder.join(format!("{generation:010}-{worker}.crash"));
-    let written = disk
-        .make_folder(folder)
-        .and_then(|()| disk::replace(disk, &path, &report.encode()));
+    let written = disk.make_folder(folder).and_then(|()| disk::replace(disk, &path, &report.encode()));
     if let Err(error) = written {
         error!(%error, path = %path.display(), "crash report not written");
     }
@@ -136,7 +134,11 @@ impl Quarantine {
         }
         let quarantine = Self::of_reports(&reports);
         for (source, positions) in &quarantine.positions {
-            warn!(source, ?positions, "quarantined: the process died on these records twice; they are dead letters");
+            warn!(
+                source,
+                ?positions,
+                "quarantined: the process died on these records twice; they are dead letters"
+            );
         }
         quarantine
     }
@@ -178,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_record_that_killed_twice_is_quarantined() {
-        let records = [Some(("plant", 7)), None, Some(("plant", 8)), Some(("yard", 7)), Some(("plant", 7)), None];
+        let records =
+            [Some(("plant", 7)), None, Some(("plant", 8)), Some(("yard", 7)), Some(("plant", 7)), None];
         let reports: Vec<Report> = (1..).zip(records).map(|(one, record)| report_of(one, record)).collect();
         let quarantine = Quarantine::of_reports(&reports);
         assert_eq!(*quarantine.of("plant"), BTreeSet::from([7]));
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn a_report_is_a_format() {
         let whole = report_of(3, Some(("plant", 7))).encode();
-        let golden = "twl-crsh\u{1}\0\0\0\u{7d}\0\0\0";
+        let golden = "twl-crsh\u{1}\0\0\0\u{61}\0\0\0";
         assert!(whole.starts_with(golden.as_bytes()), "{:?}", String::from_utf8_lossy(&whole));
         assert_eq!(Report::decode(&whole), Some(report_of(3, Some(("plant", 7)))));
         for length in 0..whole.len() {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use connectors::source::SourceSetup;
 use connectors::{file, mqtt};
-use dataflows::plan::{ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan};
+use dataflows::plan::{
+    ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan,
+};
 use operators::decode::Decoder;
 
 use crate::checks::{Checked, client_id};

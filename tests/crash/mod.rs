@@ -84,6 +84,8 @@ fn check(processes: usize, failpoints: impl Fn(&mut Chance) -> Vec<Strike>) {
     chance.shuffle(&mut strikes);
 
     let fleet = Fleet::new(processes);
+    let (first, strikes): (Vec<_>, Vec<_>) = strikes.into_iter().partition(Strike::is_of_the_first_start);
+    first.iter().for_each(|strike| strike.strike_first(&fleet));
     let (run, load) = fleet.begin(seed);
     // The first end is a clean one: a session outlives it as well.
     load.until_more(500);

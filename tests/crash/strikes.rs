@@ -63,12 +63,28 @@ impl Strike {
                 load.until_more(*after);
                 fleet::kill(run, *process);
             }
-            Self::Failpoint(armed) => {
-                let ended = fleet::wait(fleet.start(std::slice::from_ref(armed)));
-                let struck = &ended[armed.process];
-                assert_eq!(struck.signal, Some(SIGABRT), "{} did not strike: {struck:?}", armed.failpoint);
-            }
+            Self::Failpoint(armed) => armed.strike(fleet),
         }
+    }
+
+    /// Whether it can strike at the first start of all only: a session is noted once.
+    pub fn is_of_the_first_start(&self) -> bool {
+        matches!(self, Self::Failpoint(armed) if armed.failpoint.starts_with(Failpoint::JournalSession.name()))
+    }
+
+    /// Strikes before anything was sent.
+    pub fn strike_first(&self, fleet: &Fleet) {
+        if let Self::Failpoint(armed) = self {
+            armed.strike(fleet);
+        }
+    }
+}
+
+impl Armed {
+    fn strike(&self, fleet: &Fleet) {
+        let ended = fleet::wait(fleet.start(std::slice::from_ref(self)));
+        let struck = &ended[self.process];
+        assert_eq!(struck.signal, Some(SIGABRT), "{} did not strike: {struck:?}", self.failpoint);
     }
 }
 

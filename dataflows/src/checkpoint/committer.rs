@@ -121,7 +121,8 @@ pub fn start(setup: CommitterSetup) -> io::Result<(mpsc::Sender<Commit>, JoinHan
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().name("committer".into()).spawn(move || {
         let mut committer = Committer { kept: VecDeque::new(), setup };
-        let outcome = committer.begin().and_then(|()| receiver.iter().try_for_each(|one| committer.take(one)));
+        let outcome =
+            committer.begin().and_then(|()| receiver.iter().try_for_each(|one| committer.take(one)));
         if let Err(error) = outcome {
             committer.setup.alarm.raise(format!(
                 "a checkpoint cannot be completed: {error}; check the disk and its free space, then start \
@@ -164,7 +165,8 @@ impl Committer {
     }
 
     fn keep(&mut self, manifest: &Manifest) {
-        let mark = |name: &String| manifest.sources.iter().find(|mark| mark.name == *name).map(|mark| mark.next);
+        let mark =
+            |name: &String| manifest.sources.iter().find(|mark| mark.name == *name).map(|mark| mark.next);
         self.kept.push_back(Kept {
             id: manifest.id,
             objects: manifest.parts.iter().map(|part| part.name.clone()).collect(),
@@ -265,7 +267,8 @@ impl Committer {
             self.kept.pop_front();
         }
         let kept = self.kept.iter().flat_map(|kept| &kept.objects);
-        let used: BTreeSet<&str> = kept.chain(self.setup.parts.iter().map(|part| &part.name)).map(String::as_str).collect();
+        let used: BTreeSet<&str> =
+            kept.chain(self.setup.parts.iter().map(|part| &part.name)).map(String::as_str).collect();
         // Those of the next checkpoint may be under way.
         let end = super::manifest::part_name(CheckpointId { number: id.number + 1, ..id }, 0);
         let end = end.rsplit_once('-').map_or(end.as_str(), |(begin, _)| begin);

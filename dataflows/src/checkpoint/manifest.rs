@@ -43,8 +43,11 @@ impl FromStr for CheckpointId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let (generation, number) = parts
-            .ok_or_else(|| format!("`{text}` names no checkpoint; `checkpoint list` shows those that are there, such as 3-17"))?;
+        let (generation, number) = parts.ok_or_else(|| {
+            format!(
+                "`{text}` names no checkpoint; `checkpoint list` shows those that are there, such as 3-17"
+            )
+        })?;
         Ok(Self { generation, number })
     }
 }
@@ -195,7 +198,8 @@ mod tests {
 
     #[test]
     fn names_sort_and_are_read_back() {
-        let ids = [(1, 2), (1, 10), (2, 1), (10, 1)].map(|(generation, number)| CheckpointId { generation, number });
+        let ids = [(1, 2), (1, 10), (2, 1), (10, 1)]
+            .map(|(generation, number)| CheckpointId { generation, number });
         let names = ids.map(manifest_name);
         assert!(names.is_sorted());
         assert_eq!(names.each_ref().map(|name| id_of(name)), ids.map(Some));

@@ -64,7 +64,9 @@ pub enum RestoreError {
         error: PartError,
     },
     /// A record cannot be read.
-    #[error("checkpoint {id}: the record of twin `{twin}` cannot be read: {reason}; start with --fresh, which begins with empty twins, and report this")]
+    #[error(
+        "checkpoint {id}: the record of twin `{twin}` cannot be read: {reason}; start with --fresh, which begins with empty twins, and report this"
+    )]
     Record {
         /// The checkpoint.
         id: CheckpointId,

@@ -49,8 +49,7 @@ impl Twins {
     pub fn cut(&mut self, recorder: Sender<PartMessage>) {
         self.finish_losses();
         self.bins.cut();
-        self.snapshot =
-            Some(Snapshot { next_bin: 0, early: BTreeMap::new(), refused: None, recorder });
+        self.snapshot = Some(Snapshot { next_bin: 0, early: BTreeMap::new(), refused: None, recorder });
     }
 
     /// Whether the recorder may take more of the checkpoint that is being written.

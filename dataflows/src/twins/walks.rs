@@ -27,7 +27,6 @@ enum Purpose {
     Survey(Box<Answer>),
 }
 
-
 impl Twins {
     /// Whether a walk goes on.
     pub fn is_sweeping(&self) -> bool {

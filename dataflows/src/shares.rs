@@ -1,0 +1,303 @@
+//! What the workers of a process have in common, and the part of each that is made of it: archive,
+//! recorder, twins from the checkpoint, lanes of the sources from where it says.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use connectors::alarm::Alarm;
+use connectors::archive::{ArchiveHandle, ArchiveSetup, SegmentRef};
+use connectors::clock::Clock;
+use connectors::disk::Disk;
+use connectors::sink::SinkHandle;
+use connectors::source::SourceSetup;
+use connectors::store::Store;
+use operators::adaptation::Adaptation;
+use operators::decode::Decoder;
+use operators::digital::{Envelope, Rows, RowsSettings};
+use operators::layout::Layout;
+use operators::twin::TwinType;
+use tracing::{info, warn};
+
+use crate::checkpoint::committer::{self, CheckpointStats, Commit, CommitterSetup};
+use crate::checkpoint::recorder::{self, RecorderSetup};
+use crate::checkpoint::restore;
+use crate::checkpoint::{CommitterPort, Mailbox, Manifest};
+use crate::control::Command;
+use crate::digital::Digital;
+use crate::graph::Parts;
+use crate::ingest::{Lane, LaneLimits};
+use crate::metrics::Metrics;
+use crate::plan::{ArchivePlan, CheckpointPlan, Limits, ListenerPlan, SourcePlan, TimeMode};
+use crate::quarantine::{self, Quarantine};
+use crate::router::BinTable;
+use crate::run::RunError;
+use crate::survey::Answer;
+use crate::twins::Twins;
+
+/// Where segments of the archive stand in the data folder.
+pub(crate) const SEGMENTS: &str = "segments";
+/// Where journals stand in the data folder.
+const JOURNALS: &str = "journal";
+/// A checkpoint that the run goes on from.
+pub(crate) struct State {
+    pub(crate) manifest: Manifest,
+    /// How its records become twins; none where the run begins with empty ones.
+    pub(crate) adaptation: Option<Adaptation>,
+}
+
+/// What the workers of a process have in common.
+pub(crate) struct Shares {
+    pub(crate) job: String,
+    pub(crate) generation: u64,
+    pub(crate) types: Arc<Vec<TwinType>>,
+    pub(crate) source_names: Vec<String>,
+    pub(crate) listeners: Vec<ListenerPlan>,
+    pub(crate) archive: Option<ArchivePlan>,
+    pub(crate) checkpoint: CheckpointPlan,
+    pub(crate) limits: Limits,
+    pub(crate) time: TimeMode,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) unpublished: Arc<AtomicU64>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) workers: usize,
+    pub(crate) peers: usize,
+    pub(crate) first_worker: usize,
+    pub(crate) start: Instant,
+    pub(crate) data: PathBuf,
+    pub(crate) until_us: Option<i64>,
+    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) state: Option<State>,
+}
+
+/// What a worker takes with it: its part of the graph, and its archive, which it closes at its end.
+pub(crate) type WorkerParts = Option<(Parts, Option<Arc<ArchiveHandle>>)>;
+
+impl Shares {
+    /// The parts of each worker, without twins and lanes.
+    pub(crate) fn parts(
+        &self,
+        commands: mpsc::Receiver<Command>,
+        answers: Option<mpsc::Sender<Answer>>,
+        committer: Option<CommitterPort>,
+        adopted: Vec<SegmentRef>,
+    ) -> Result<Vec<WorkerParts>, RunError> {
+        let (mut commands, mut answers, mut committer) = (Some(commands), answers, committer);
+        let mut dealt: Vec<Vec<SegmentRef>> = vec![Vec::new(); self.workers];
+        for (number, segment) in adopted.into_iter().enumerate() {
+            dealt[number % self.workers].push(segment);
+        }
+        let mut parts = Vec::new();
+        for (index, adopted) in dealt.into_iter().enumerate() {
+            let worker = self.first_worker + index;
+            let archive = self.start_archive(worker, adopted)?;
+            let mailbox = Mailbox::shared();
+            let recorder = recorder::start(RecorderSetup {
+                store: self.store.clone(),
+                generation: self.generation,
+                worker,
+                parts: mailbox.clone(),
+                alarm: self.alarm.clone(),
+            });
+            let one = Parts {
+                lanes: Vec::new(),
+                sources: Vec::new(),
+                // Sources belong to process 0 (rule 7.9), and have a lane for each of its workers.
+                workers_with_lanes: self.workers,
+                commands: commands.take(),
+                twins: self.twins()?,
+                sinks: self.sinks.clone(),
+                archive: archive.clone(),
+                recorder: recorder.map_err(RunError::Thread)?,
+                parts: mailbox,
+                interval: self.checkpoint.interval,
+                committer: committer.take(),
+                alarm: self.alarm.clone(),
+                until_us: self.until_us,
+                unpublished: self.unpublished.clone(),
+                answers: answers.take(),
+                time: self.time,
+                clock: self.clock.clone(),
+                start: self.start,
+                metrics: self.metrics.clone(),
+            };
+            parts.push(Some((one, archive)));
+        }
+        Ok(parts)
+    }
+
+    fn start_archive(
+        &self,
+        worker: usize,
+        adopted: Vec<SegmentRef>,
+    ) -> Result<Option<Arc<ArchiveHandle>>, RunError> {
+        let Some(plan) = &self.archive else { return Ok(None) };
+        let handle = connectors::archive::start(ArchiveSetup {
+            settings: plan.settings.clone(),
+            job: self.job.clone(),
+            generation: self.generation,
+            worker,
+            segments: self.data.join(SEGMENTS),
+            adopted,
+            fallbacks: self.checkpoint.retain.saturating_sub(1),
+            disk: self.disk.clone(),
+            clock: self.clock.clone(),
+            alarm: self.alarm.clone(),
+        })?;
+        self.metrics.add_archive(handle.stats.clone());
+        Ok(Some(Arc::new(handle)))
+    }
+
+    fn twins(&self) -> Result<Twins, RunError> {
+        let rows = match &self.archive {
+            Some(plan) => {
+                let settings = RowsSettings { physical: plan.physical };
+                let rows = Rows::new(settings, self.types.iter(), self.source_names.clone());
+                Some(rows.map_err(|problem| RunError::Columns(problem.message))?)
+            }
+            None => None,
+        };
+        let envelope = Envelope::new(&self.job, self.generation, self.types.iter());
+        let digital = Digital::new(envelope, self.listeners.clone(), self.sinks.len(), rows);
+        // Bins are dealt out evenly, and hashes fall evenly into bins.
+        let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
+        let sources = self.source_names.len();
+        Ok(Twins::new(self.types.clone(), sources, digital, twins_max, self.metrics.clone()))
+    }
+
+    /// Gives each worker its twins, all at the same time.
+    pub(crate) fn restore(&self, parts: &mut [WorkerParts]) -> Result<(), RunError> {
+        let Some(State { manifest, adaptation: Some(adaptation) }) = &self.state else { return Ok(()) };
+        let began = Instant::now();
+        let table = BinTable::even(self.peers);
+        let load = |index: usize, twins: &mut Twins| {
+            let worker = (self.first_worker + index) as u32;
+            restore::load(&*self.store, manifest, adaptation, |bin| table.owner_of(bin) == worker, twins)
+        };
+        std::thread::scope(|scope| {
+            let loads: Vec<_> = parts
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(index, part)| Some((index, &mut part.as_mut()?.0.twins)))
+                .map(|(index, twins)| scope.spawn(move || load(index, twins)))
+                .collect();
+            // A panic while twins are read is a bug of ours, and goes on.
+            loads
+                .into_iter()
+                .try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        info!(checkpoint = %manifest.id, twins = manifest.twins, took = ?began.elapsed(), "state restored");
+        Ok(())
+    }
+
+    pub(crate) fn start_committer(&self) -> Result<(CommitterPort, JoinHandle<()>), RunError> {
+        let committed = Mailbox::shared();
+        let stats = Arc::new(CheckpointStats::default());
+        self.metrics.set_checkpoints(stats.clone());
+        // Records of a job that was laid out otherwise are written anew, all of them.
+        let is_kept = |state: &&State| state.adaptation.as_ref().is_some_and(Adaptation::is_identity);
+        let parts = self.state.as_ref().filter(is_kept).map(|state| state.manifest.parts.clone());
+        let setup = CommitterSetup {
+            store: self.store.clone(),
+            job: self.job.clone(),
+            generation: self.generation,
+            workers: self.peers,
+            recorded: self.time == TimeMode::Recorded,
+            sources: self.source_names.clone(),
+            layout: Layout::of(&self.types),
+            parts: parts.unwrap_or_default(),
+            retain: self.checkpoint.retain,
+            clock: self.clock.clone(),
+            alarm: self.alarm.clone(),
+            committed: committed.clone(),
+            stats: stats.clone(),
+        };
+        let (commits, thread): (mpsc::Sender<Commit>, _) =
+            committer::start(setup).map_err(RunError::Thread)?;
+        Ok((CommitterPort { commits, committed, stats }, thread))
+    }
+
+    /// Opens the sources, from where the checkpoint says, and deals their lanes out to the workers.
+    pub(crate) fn open_sources(
+        &mut self,
+        sources: Vec<SourcePlan>,
+        parts: &mut [WorkerParts],
+    ) -> Result<(), RunError> {
+        let quarantine = Quarantine::read(&*self.disk, &self.data.join(quarantine::FOLDER), &self.job);
+        for (number, source) in sources.into_iter().enumerate() {
+            let SourcePlan { name, decoder, open } = source;
+            let setup = SourceSetup {
+                filters: decoder.filters(),
+                lanes: self.workers,
+                lane_of: self.lane_of(&decoder),
+                clock: self.clock.clone(),
+                next: self.next(&name),
+                until_us: self.until_us,
+                folder: self.data.join(JOURNALS).join(&name),
+                disk: self.disk.clone(),
+                alarm: self.alarm.clone(),
+                name: name.clone(),
+            };
+            let mut handle =
+                open(setup).map_err(|error| RunError::Connection { name: name.clone(), error })?;
+            self.metrics.add_source(&name, handle.stats.clone());
+            let lanes = std::mem::take(&mut handle.lanes);
+            let limits = LaneLimits {
+                in_flight_bytes_max: self.limits.in_flight_bytes_max,
+                dead_letters_per_second_max: self
+                    .limits
+                    .dead_letters_per_second_max
+                    .div_ceil(self.workers as u32),
+            };
+            for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {
+                let Some((part, _)) = part else { continue };
+                let quarantined = quarantine.of(&name);
+                part.lanes.push(Lane::new(
+                    number as u16,
+                    &name,
+                    lane,
+                    decoder.clone(),
+                    self.time,
+                    limits,
+                    quarantined,
+                ));
+            }
+            if let Some(Some((first, _))) = parts.first_mut() {
+                first.sources.push(handle);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a source goes on.
+    fn next(&self, source: &str) -> u64 {
+        let Some(state) = &self.state else { return 0 };
+        let manifest = &state.manifest;
+        if manifest.recorded != (self.time == TimeMode::Recorded) {
+            warn!(
+                source,
+                "the job's clock has changed between recorded and live; the source is read from its begin"
+            );
+            return 0;
+        }
+        let mark = manifest.sources.iter().find(|mark| mark.name == source);
+        mark.map_or(0, |mark| mark.next)
+    }
+
+    /// A message is best decoded where its twin lives; where that is another process, anywhere,
+    /// but always at the same place.
+    fn lane_of(&self, decoder: &Decoder) -> connectors::source::LaneOf {
+        let key = decoder.lane_key();
+        let table = BinTable::even(self.peers);
+        let lanes = self.workers;
+        match lanes {
+            1 => Arc::new(|_| 0),
+            _ => Arc::new(move |topic| table.owner(key.of(topic)) as usize % lanes),
+        }
+    }
+}
