@@ -28,6 +28,10 @@ use tracing::error;
 /// their checkpoints come.
 pub(super) const OPEN_MAX: usize = 8;
 
+/// How many bytes of rows all groups may hold in memory: enough for those that grow at a time, too
+/// little for a hundred days.
+const HELD_BYTES_TOTAL: usize = 16 << 20;
+
 /// How long the thread sleeps when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -121,7 +125,11 @@ impl Writer {
         let index = self.group_for(&batch);
         self.progress.rows_taken += count;
         self.stats.rows.fetch_add(count, Ordering::Relaxed);
-        if self.groups[index].hold(batch)
+        let is_time = self.groups[index].hold(batch);
+        let held_bytes: usize = self.groups.iter().map(Group::held_bytes).sum();
+        let heaviest = || (0..self.groups.len()).max_by_key(|index| self.groups[*index].held_bytes());
+        let over = if is_time { Some(index) } else { heaviest().filter(|_| held_bytes > HELD_BYTES_TOTAL) };
+        if let Some(index) = over
             && let Err(error) = self.append(index)
         {
             self.give_up(&error);
@@ -146,7 +154,7 @@ impl Writer {
 
     /// Writes what a group holds to its segment.
     fn append(&mut self, index: usize) -> Result<(), ArchiveError> {
-        if !self.groups[index].is_holding() {
+        if self.groups[index].held_bytes() == 0 {
             return Ok(());
         }
         self.make_room(index)?;

@@ -151,7 +151,7 @@ impl World {
         // Mostly today; now and then a replay of many days.
         let day = if self.chance.one_in(3) { self.chance.below(14) as i32 } else { 0 };
         // Now and then more than is held in memory.
-        let count = if self.chance.one_in(150) { 15_000 } else { 1 + self.chance.below(40) as i64 };
+        let count = if self.chance.one_in(150) { 30_000 } else { 1 + self.chance.below(40) as i64 };
         self.writers[worker].offer(batch(table, day, self.next..self.next + count));
         self.next += count;
     }
@@ -209,9 +209,9 @@ impl World {
 #[test]
 fn every_committed_row_is_there_once() {
     let (mut starts, mut falls_back, mut rows) = (0, 0, 0);
-    for seed in 0..200 {
+    for seed in 0..60 {
         let mut world = World::new(seed, false);
-        for _ in 0..300 {
+        for _ in 0..200 {
             world.step();
         }
         world.restart();
@@ -220,10 +220,10 @@ fn every_committed_row_is_there_once() {
         rows += world.next;
     }
     // Chance was not idle.
-    assert!(starts > 4_000 && falls_back > 200 && rows > 100_000, "{starts} {falls_back} {rows}");
+    assert!(starts > 1_000 && falls_back > 50 && rows > 20_000, "{starts} {falls_back} {rows}");
 }
 
-/// The same few checkpoints, with the power off at each of their operations, and at each of those of
+/// The same few checkpoints, with the power off at each of their operations, and now and then at one of
 /// the start that follows.
 #[test]
 fn the_power_may_go_at_any_operation() {
