@@ -8,7 +8,7 @@
 //! ```
 //! Positions count from 1, without a gap, over restarts. A group of records that were appended together
 //! is one frame. A new file is begun only when the one before it is durable as a whole, so only the
-//! newest can have a torn end, which opening cuts off; damage anywhere else is an error. After a write
+//! newest can have a torn end, which opening leaves out; damage anywhere else is an error. After a write
 //! or a sync that failed nothing is written, synced or called durable any more: the alarm ends the run.
 
 mod frame;
@@ -28,7 +28,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::alarm::Alarm;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile, make_durable_folder};
 use crate::failpoint::{self, Failpoint};
 use crate::format::FormatError;
 use crate::queue::Waker;
@@ -37,7 +37,7 @@ pub use frame::Record;
 pub use scan::Replay;
 
 use frame::{FileHead, FrameHead};
-use scan::{Frames, JournalFile};
+use scan::{Frames, JournalFile, PIECE_BYTES};
 use sync::{Syncer, Unsynced};
 
 /// How much a source keeps until a checkpoint has it.
@@ -170,22 +170,20 @@ impl JournalSettings {
 }
 
 impl Journal {
-    /// Opens the journal in a folder. Cuts off the torn end of a crash, makes all that is left durable,
+    /// Opens the journal in a folder. Leaves out the torn end of a crash, makes all that is good durable,
     /// and shows every record with its position to `visit`, in order.
     pub fn open(setup: JournalSetup, mut visit: impl FnMut(u64, &Record)) -> Result<Self, JournalError> {
         let JournalSetup { name, folder, disk, settings, alarm, waker } = setup;
-        disk.make_folder(&folder).map_err(|error| JournalError::io("make", &folder, error))?;
+        let made = make_durable_folder(&*disk, &folder);
+        made.map_err(|error| JournalError::io("make", &folder, error))?;
         let mut found = Found { files: VecDeque::new(), next: 1, is_lost: false };
         let files = JournalFile::list(&*disk, &folder)?;
         let newest = files.len().saturating_sub(1);
         for (index, file) in files.into_iter().enumerate() {
             found.scan(&disk, file, index == newest, &mut visit)?;
         }
-        // Who was killed may have written more than it synced, and what is taken from here on is
-        // acknowledged when its sender sends it again.
-        for file in &found.files {
-            let synced = disk.append(&file.path).and_then(|mut file| file.sync());
-            synced.map_err(|error| JournalError::io("sync", &file.path, error))?;
+        if let Some(newest) = found.files.back() {
+            renew(&*disk, newest).map_err(|error| JournalError::io("renew", &newest.path, error))?;
         }
         disk.sync_folder(&folder).map_err(|error| JournalError::io("sync", &folder, error))?;
         let syncer = Syncer::start(&name, disk.clone(), &folder, alarm, waker, found.next - 1);
@@ -330,6 +328,11 @@ impl Journal {
         if position >= self.next && is_old && !self.has_failed() {
             self.begin_file()?;
         }
+        if self.files.get(1).is_none_or(|second| second.first > position) {
+            return Ok(());
+        }
+        // The name of the newest file tells where to go on; it must not go with those before it.
+        self.sync_folder()?;
         while self.files.get(1).is_some_and(|second| second.first <= position) {
             let path = self.files[0].path.clone();
             let removed = failpoint::hit(Failpoint::JournalRemove).and_then(|()| self.disk.remove(&path));
@@ -341,14 +344,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Begins a new file, once all of the one before it is durable.
+    /// Begins a new file, once all of the one before it is durable. It has its name only when its head is
+    /// durable too, so that no crash leaves a file that cannot be told from a strange one.
     fn begin_file(&mut self) -> Result<(), JournalError> {
         self.syncer.wait()?;
         let path = JournalFile::path_of(&self.folder, self.next);
         let head = FileHead { first: self.next, is_lost: self.is_lost }.encode();
         let made = failpoint::hit(Failpoint::JournalFile).and_then(|()| {
-            let mut end = self.disk.create(&path)?;
+            let beside = disk::unfinished(&path);
+            let mut end = self.disk.create(&beside)?;
             end.write_all(&head)?;
+            end.sync()?;
+            self.disk.rename(&beside, &path)?;
             Ok((end, self.disk.append(&path)?))
         });
         let (end, file) = made.map_err(|error| self.syncer.fail("make", &path, error))?;
@@ -361,6 +368,23 @@ impl Journal {
     fn sync_folder(&self) -> Result<(), JournalError> {
         self.disk.sync_folder(&self.folder).map_err(|error| JournalError::io("sync", &self.folder, error))
     }
+}
+
+/// Writes the newest file again, as far as it is good. The process before may have written more than it
+/// synced, or its sync may have failed, after which the system shows what the disk does not have; and
+/// what is found here is acknowledged when its sender sends it again.
+fn renew(disk: &dyn Disk, file: &JournalFile) -> io::Result<()> {
+    failpoint::hit(Failpoint::JournalFile)?;
+    let beside = disk::unfinished(&file.path);
+    let mut renewed = disk.create(&beside)?;
+    let mut at = 0;
+    while at < file.bytes {
+        let end = (at + PIECE_BYTES).min(file.bytes);
+        renewed.write_all(&disk.read_range(&file.path, at..end)?)?;
+        at = end;
+    }
+    renewed.sync()?;
+    disk.rename(&beside, &file.path)
 }
 
 /// Memory that is kept for the next frame.
@@ -387,17 +411,7 @@ impl Found {
             return Err(JournalError::Damaged { path: file.path, offset: 0, reason });
         }
         self.next = file.first;
-        let (head, mut frames) = match Frames::open(disk, file.clone()) {
-            Ok(opened) => opened,
-            // The crash came while the file was begun: nothing in it is durable.
-            Err(JournalError::Damaged { reason, .. }) if is_newest && !Frames::has_durable(disk, &file)? => {
-                warn!(file = %file.path.display(), reason, "file of a journal was not begun whole; removed");
-                return disk
-                    .remove(&file.path)
-                    .map_err(|error| JournalError::io("remove", &file.path, error));
-            }
-            Err(error) => return Err(error),
-        };
+        let (head, mut frames) = Frames::open(disk, file.clone())?;
         self.is_lost = head.is_lost;
         let mut records = VecDeque::new();
         loop {
@@ -410,9 +424,7 @@ impl Found {
                 Ok(false) => break,
                 Err(JournalError::Damaged { reason, .. }) if is_newest && !frames.was_durable()? => {
                     let (at, cut) = (frames.offset(), file.bytes - frames.offset());
-                    info!(file = %file.path.display(), at, cut_bytes = cut, reason, "torn end of a journal cut off");
-                    let truncated = disk.truncate(&file.path, at);
-                    truncated.map_err(|error| JournalError::io("cut", &file.path, error))?;
+                    info!(file = %file.path.display(), at, cut_bytes = cut, reason, "torn end of a journal left out");
                     file.bytes = at;
                     break;
                 }

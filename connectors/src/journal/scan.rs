@@ -13,7 +13,7 @@ use crate::disk::Disk;
 use crate::format::FormatError;
 
 /// How much of a file is read at once.
-const PIECE_BYTES: u64 = 1 << 20;
+pub(super) const PIECE_BYTES: u64 = 1 << 20;
 
 const EXTENSION: &str = "journal";
 
@@ -77,18 +77,10 @@ impl Frames {
         });
         let head = head.map_err(|error| match error {
             FormatError::Damaged(reason) => frames.damaged(&reason),
-            // A loss of power may leave a file its length and nothing in it.
-            _ if bytes.iter().all(|byte| *byte == 0) => frames.damaged("its head is empty"),
             reason => JournalError::Format { path: frames.file.path.clone(), reason },
         })?;
         frames.skip(FILE_HEAD_BYTES);
         Ok((head, frames))
-    }
-
-    /// Whether the first record of a file was durable once, whatever its head says.
-    pub(super) fn has_durable(disk: &Arc<dyn Disk>, file: &JournalFile) -> Result<bool, JournalError> {
-        let (disk, next) = (disk.clone(), file.first);
-        Self { disk, file: file.clone(), offset: 0, buffer: Bytes::new(), next }.was_durable()
     }
 
     /// The next frame; `None` at the end of the file.

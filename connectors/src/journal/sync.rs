@@ -191,9 +191,9 @@ impl Shared {
 
     /// Never tried again: after a failed sync the kernel may call pages clean that never got to the disk.
     fn fail(&self, action: &'static str, path: &Path, error: io::Error) -> JournalError {
-        self.has_failed.store(true, Ordering::SeqCst);
         let error = JournalError::io(action, path, error);
         self.alarm.raise(format!("journal of {}: {error}", self.name));
+        self.has_failed.store(true, Ordering::SeqCst);
         self.tell();
         error
     }

@@ -455,3 +455,6 @@ fn check_filters(filters: &[String]) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
