@@ -172,6 +172,7 @@ fn a_repeat_in_the_same_session_is_acknowledged_and_dropped() {
         assert_eq!(peer.acknowledged(1), [5]);
         check(&source, &[expected]);
         assert_eq!(repeats(&source), 0);
+        drop((source, peer));
     }
 }
 
@@ -284,11 +285,13 @@ fn nothing_is_acknowledged_that_cannot_be_synced() {
     let alarm = setup.alarm.clone();
     let source = start(setup, &broker.settings(), "client").expect("started");
     let mut peer = broker.accept(false);
-    disk.plan(Fault::SyncFails, 1);
     peer.publish(1, b"a", false);
+    assert_eq!(peer.acknowledged(1), [1]);
+    disk.plan(Fault::SyncFails, 1);
+    peer.publish(2, b"b", false);
     wait_for(|| alarm.reason().is_some());
     source.stop();
-    check(&source, &["1 a"]);
+    check(&source, &["1 a", "2 b"]);
     assert_eq!(source.lanes[0].recv(), None, "no end, as if the input had one");
     assert_eq!(peer.packet().0 >> 4, 14, "DISCONNECT, and no PUBACK before it");
     drop(source);
@@ -296,8 +299,8 @@ fn nothing_is_acknowledged_that_cannot_be_synced() {
     let setup =
         SourceSetup { disk: Arc::new(disk.kill()), ..super::super::tests::setup("s", 1, Path::new("s")) };
     let source = start(setup, &broker.settings(), "client").expect("started");
-    check(&source, &["1 a"]);
+    check(&source, &["1 a", "2 b"]);
     let mut peer = broker.accept(true);
-    peer.publish(1, b"a", true);
-    assert_eq!((peer.acknowledged(1), repeats(&source)), (vec![1], 1));
+    peer.publish(2, b"b", true);
+    assert_eq!((peer.acknowledged(1), repeats(&source)), (vec![2], 1));
 }
