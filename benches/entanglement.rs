@@ -155,7 +155,7 @@ impl Engine {
         );
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
-        let options = RunOptions { workers: 1, data, cluster: None, clock: Arc::new(SystemClock) };
+        let options = RunOptions::new(1, data);
         let run = dataflows::start(plan, options).expect("the run starts");
         Self { run, samples, _folder: folder }
     }

@@ -272,6 +272,6 @@ impl Clock for AheadClock {
 }
 
 fn start(plan: Plan, folder: &tempfile::TempDir, clock: Arc<dyn Clock>) -> Run {
-    let options = RunOptions { workers: 1, data: folder.path().join("data"), cluster: None, clock };
+    let options = RunOptions { clock, ..RunOptions::new(1, folder.path().join("data")) };
     dataflows::start(plan, options).expect("the run starts")
 }

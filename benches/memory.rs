@@ -28,6 +28,7 @@ fn main() {
     let rounds: u64 = argument("--rounds").map_or(24, |text| text.parse().expect("a number"));
     let messages = Arc::new(Messages::new(twins, 10_000));
     let job = Job {
+        interval: None,
         entanglement: r#"{"window": "60s", "desired_timeliness": "1s", "clock": {"behind_max": "3650d"}}"#
             .into(),
         rate: "0.2/s".into(),
@@ -64,8 +65,7 @@ fn main() {
         None,
     );
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options =
-        RunOptions { workers: 1, data: folder.path().join("data"), cluster: None, clock: Arc::new(clock) };
+    let options = RunOptions { clock: Arc::new(clock), ..RunOptions::new(1, folder.path().join("data")) };
     let run = dataflows::start(plan, options).expect("the run starts");
     // Set once, here.
     let _ = handled.set(run.metrics());

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use common::{Gate, Job, Messages, argument, cpu_seconds, flood};
 use connectors::archive::ArchiveSettings;
-use connectors::clock::SystemClock;
 use connectors::memory;
 use dataflows::RunOptions;
 use dataflows::plan::ArchivePlan;
@@ -29,6 +28,8 @@ struct Case {
     archive: bool,
     /// Whether every twin was heard once before the clock starts.
     warm: bool,
+    /// Between checkpoints; none is made meanwhile where there is none.
+    interval: Option<Duration>,
     /// Events per CPU second that the project promises.
     promised: Option<f64>,
 }
@@ -40,10 +41,11 @@ const BASE: Case = Case {
     workers: 1,
     archive: false,
     warm: true,
+    interval: None,
     promised: Some(800e3),
 };
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     BASE,
     Case { name: "10,000 twins, 2 workers", workers: 2, promised: None, ..BASE },
     Case { name: "1,000,000 twins, 1 worker", twins: 1_000_000, promised: Some(500e3), ..BASE },
@@ -55,6 +57,12 @@ const CASES: [Case; 5] = [
         ..BASE
     },
     Case { name: "10,000 twins, 1 worker, archive", archive: true, promised: Some(400e3), ..BASE },
+    Case {
+        name: "10,000 twins, a checkpoint a second",
+        interval: Some(Duration::from_secs(1)),
+        promised: None,
+        ..BASE
+    },
 ];
 
 struct Measured {
@@ -70,6 +78,7 @@ fn measure(case: &Case, messages: &Arc<Messages>, count: u64) -> Measured {
             path: folder.path().join("archive"),
             roll: Default::default(),
             compression: Default::default(),
+            retain: None,
         },
         physical: true,
     });
@@ -82,13 +91,9 @@ fn measure(case: &Case, messages: &Arc<Messages>, count: u64) -> Measured {
     };
     let gate = Gate::default();
     let warm = if case.warm { case.twins as u64 } else { 0 };
-    let plan = Job::default().plan(flood(messages.clone(), warm, count, gate.clone()), sink, archive);
-    let options = RunOptions {
-        workers: case.workers,
-        data: folder.path().join("data"),
-        cluster: None,
-        clock: Arc::new(SystemClock),
-    };
+    let job = Job { interval: case.interval, ..Job::default() };
+    let plan = job.plan(flood(messages.clone(), warm, count, gate.clone()), sink, archive);
+    let options = RunOptions::new(case.workers, folder.path().join("data"));
     let run = dataflows::start(plan, options).expect("the run starts");
     while run.metrics().events.load(Ordering::Relaxed) < warm {
         std::thread::sleep(Duration::from_millis(5));

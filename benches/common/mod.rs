@@ -9,13 +9,16 @@ use connectors::message::RawMessage;
 use connectors::sink::SinkHandle;
 use connectors::source::{SourceHandle, SourceSetup};
 use cpu_time::ProcessTime;
-use dataflows::plan::{ArchivePlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, TimeMode};
+use dataflows::plan::{
+    ArchivePlan, CheckpointPlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, TimeMode,
+};
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
 use operators::functions::Functions;
 use operators::model::{ModelSettings, compile};
 use operators::twin::{StreamOf, TwinType};
+use std::time::Duration;
 
 /// What a bench changes in the paper's job.
 pub struct Job {
@@ -25,6 +28,8 @@ pub struct Job {
     pub rate: String,
     /// Augmentation, as JSON.
     pub augmentation: String,
+    /// Between checkpoints; one at the end only where there is none.
+    pub interval: Option<Duration>,
 }
 
 impl Default for Job {
@@ -37,6 +42,7 @@ impl Default for Job {
                 r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}},
                               "smooth": {"ewma": {"of": "energy", "half_life": "30s"}}}"#
                     .into(),
+            interval: None,
         }
     }
 }
@@ -108,6 +114,7 @@ impl Job {
                 retain: None,
             }],
             archive,
+            checkpoint: CheckpointPlan { interval: self.interval, ..CheckpointPlan::default() },
             time: TimeMode::Live,
             limits: Limits::default(),
         }

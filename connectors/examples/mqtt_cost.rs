@@ -119,6 +119,14 @@ fn cpu_ns(name: &str) -> u64 {
 struct NullDisk;
 
 impl Disk for NullDisk {
+    fn is_folder(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn remove_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(NullFile))
     }

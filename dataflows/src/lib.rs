@@ -32,5 +32,6 @@ pub mod wheel;
 pub use cluster::ClusterOptions;
 pub use metrics::Metrics;
 pub use run::{Run, RunError, RunOptions, Stopper, Summary};
+pub use shares::SEGMENTS;
 pub use start::{CHECKPOINTS, start};
 pub use survey::{Percentiles, Survey, Worst};

@@ -38,7 +38,7 @@ use crate::survey::Answer;
 use crate::twins::Twins;
 
 /// Where segments of the archive stand in the data folder.
-pub(crate) const SEGMENTS: &str = "segments";
+pub const SEGMENTS: &str = "segments";
 /// Where journals stand in the data folder.
 const JOURNALS: &str = "journal";
 /// A checkpoint that the run goes on from.

@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod files;
 mod group;
+mod letters;
 mod name;
 mod part;
 mod restore;
@@ -25,6 +26,7 @@ mod segment;
 mod writer;
 
 pub use error::ArchiveError;
+pub use letters::{KeptLetter, dead_letters};
 pub use part::{ArchivePart, FilePlan, SegmentRef};
 pub use restore::{Committed, restore};
 pub use roll::Roll;

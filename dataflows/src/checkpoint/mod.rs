@@ -15,6 +15,7 @@
 //! leaves objects that nobody lists, which are removed later. Nothing waits for a disk but the two threads.
 
 pub mod committer;
+pub mod inspect;
 pub mod manifest;
 pub mod recorder;
 pub mod restore;

@@ -7,11 +7,14 @@
 //!   each worker: objects, newest first ─► its bins ─► records of twins that it does not have yet
 //! ```
 
+use std::collections::HashSet;
+
 use connectors::format::FormatError;
 use connectors::parts::{self, PartError, PartReader};
 use connectors::store::Store;
 use operators::adaptation::{Adaptation, LayoutProblem};
-use operators::twin::TwinType;
+use operators::id::BINS;
+use operators::twin::{Twin, TwinType};
 use tracing::warn;
 
 use super::manifest::{CheckpointId, MANIFESTS, Manifest, id_of, manifest_name};
@@ -141,34 +144,70 @@ pub fn load(
     owns: impl Fn(u16) -> bool,
     twins: &mut Twins,
 ) -> Result<(), RestoreError> {
-    let id = manifest.id;
-    let part = |error| RestoreError::Part { id, error };
-    // The newest record of a twin is met first, and stays.
-    for info in manifest.parts.iter().rev() {
-        let reader = PartReader::open(store, info).map_err(part)?;
-        for bin in reader.bins().filter(|bin| owns(*bin)) {
-            let Some(block) = reader.block(bin).map_err(part)? else { continue };
-            for record in parts::records(&block) {
-                let (twin_id, bytes) = record.map_err(|error| RestoreError::Record {
-                    id,
-                    twin: String::new(),
-                    reason: error.to_string(),
-                })?;
-                if twins.has(twin_id) {
-                    continue;
-                }
-                let twin = adaptation.restore(bytes).map_err(|error| RestoreError::Record {
-                    id,
-                    twin: twin_id.to_owned(),
-                    reason: error.to_string(),
-                })?;
-                twins.restore(twin_id, twin);
-            }
-        }
+    let readers = open(store, manifest)?;
+    for bin in (0..BINS as u16).filter(|bin| owns(*bin)) {
+        read_bin(&readers, manifest, adaptation, bin, &mut |id, twin| {
+            twins.restore(id, twin);
+            Ok(())
+        })?;
     }
     twins.restore_losses(manifest.sources.iter().map(|source| source.lost_us));
     if !adaptation.is_identity() {
         twins.mark_all();
+    }
+    Ok(())
+}
+
+/// Gives the twins of one bin.
+pub fn bin(
+    store: &dyn Store,
+    manifest: &Manifest,
+    adaptation: &Adaptation,
+    bin: u16,
+    each: &mut impl FnMut(&str, Twin) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    read_bin(&open(store, manifest)?, manifest, adaptation, bin, each)
+}
+
+/// The objects of a checkpoint, newest first.
+fn open<'a>(store: &'a dyn Store, manifest: &Manifest) -> Result<Vec<PartReader<'a>>, RestoreError> {
+    let objects = manifest.parts.iter().rev().map(|info| PartReader::open(store, info));
+    objects.collect::<Result<_, _>>().map_err(|error| RestoreError::Part { id: manifest.id, error })
+}
+
+/// The newest record of a twin is met first, and is the one that counts.
+fn read_bin(
+    readers: &[PartReader<'_>],
+    manifest: &Manifest,
+    adaptation: &Adaptation,
+    bin: u16,
+    each: &mut impl FnMut(&str, Twin) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let id = manifest.id;
+    let mut seen: HashSet<String> = HashSet::new();
+    for (number, reader) in readers.iter().enumerate() {
+        let block = reader.block(bin).map_err(|error| RestoreError::Part { id, error })?;
+        let Some(block) = block else { continue };
+        for record in parts::records(&block) {
+            let (twin_id, bytes) = record.map_err(|error| RestoreError::Record {
+                id,
+                twin: String::new(),
+                reason: error.to_string(),
+            })?;
+            if seen.contains(twin_id) {
+                continue;
+            }
+            let twin = adaptation.restore(bytes).map_err(|error| RestoreError::Record {
+                id,
+                twin: twin_id.to_owned(),
+                reason: error.to_string(),
+            })?;
+            each(twin_id, twin)?;
+            // Nothing is older than the oldest.
+            if number + 1 < readers.len() {
+                seen.insert(twin_id.to_owned());
+            }
+        }
     }
     Ok(())
 }

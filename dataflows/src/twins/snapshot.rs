@@ -119,22 +119,14 @@ impl Twins {
         self.bins.mark(slot);
     }
 
-    /// Takes over a twin from a checkpoint; one that is there already is newer and stays.
+    /// Takes over a twin from a checkpoint, each once.
     pub fn restore(&mut self, id: &str, twin: Twin) {
         let hash = operators::id::hash(id.as_bytes());
-        if self.bins.find(hash, id).is_some() {
-            return;
-        }
         let wake_us = twin.handled.wake_us;
         let slot = self.insert(hash, id, twin);
         if wake_us != NEVER_US {
             self.wheel.enter(wake_us, slot);
         }
-    }
-
-    /// Whether a twin was taken over already.
-    pub fn has(&self, id: &str) -> bool {
-        self.bins.find(operators::id::hash(id.as_bytes()), id).is_some()
     }
 
     /// Takes over when sources were lost, in the order of the job.

@@ -127,8 +127,8 @@ fn forms() {
         ),
         (
             "path: ./archive",
-            "path: ./a, retain: 90d",
-            "22:22 `retain` comes later; this version does not do it (leave `retain` out for now)",
+            "path: ./a, retain: 90",
+            "22:30 `90` is no duration (write a number with its unit, such as 250ms, 30s or 5m)",
         ),
         (
             "archive:",

@@ -1,7 +1,10 @@
 //! The command line: one file a command.
 
+mod checkpoint;
+mod deadletter;
 mod demo;
 mod init;
+mod kept;
 mod run;
 mod simulate;
 mod validate;
@@ -46,6 +49,12 @@ enum Command {
     Run(run::RunArguments),
     /// Publish what a fleet of devices would
     Simulate(simulate::SimulateArguments),
+    /// Look at what a job keeps over crashes
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Look at what could not be taken, and why
+    #[command(subcommand)]
+    Deadletter(deadletter::DeadletterCommand),
 }
 
 /// Why a command ends without success.
@@ -113,6 +122,8 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::execute(&arguments),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
+        Command::Checkpoint(command) => checkpoint::execute(&command),
+        Command::Deadletter(command) => deadletter::execute(&command),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -185,6 +196,16 @@ mod tests {
             ("simulate --broker mqtt://h --rate none", false),
             ("simulate --broker mqtt://h --loss 2", false),
             ("simulate --broker mqtt://h --qos 2", false),
+            ("run job.yaml --until 1646847376150 --fresh", true),
+            ("run job.yaml --until noon", false),
+            ("checkpoint list job.yaml --data d --json", true),
+            ("checkpoint show job.yaml --id 3-17", true),
+            ("checkpoint show job.yaml --id 17", false),
+            ("checkpoint verify job.yaml", true),
+            ("checkpoint export job.yaml --output twins.jsonl", true),
+            ("deadletter list job.yaml --limit 5", true),
+            ("deadletter show job.yaml plant 42", true),
+            ("deadletter show job.yaml plant", false),
             ("demo --twins 10 --rate 2/s --duration 5s --json", true),
             ("serve", false),
         ] {

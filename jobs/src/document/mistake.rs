@@ -45,7 +45,7 @@ const LATER: [&str; 19] = [
 ];
 
 /// The same, for words that are a key elsewhere: the word, and the keys that stand beside it.
-const LATER_BESIDE: [(&str, &[&str]); 2] = [("from", &["to", "description"]), ("retain", &["path", "roll"])];
+const LATER_BESIDE: [(&str, &[&str]); 1] = [("from", &["to", "description"])];
 
 /// Whether a key is known to come later, in a map with these keys.
 fn comes_later(key: &str, known: &[&str]) -> bool {
