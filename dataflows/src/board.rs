@@ -27,6 +27,8 @@ pub struct Board {
     pub waiting_bytes: usize,
     /// The connector that takes nothing, where one does not.
     pub waiting_for: Option<String>,
+    /// The time under which the steps put out now.
+    pub steps_time: u64,
     /// The boundary that was heard last, for the sources and lanes of this worker.
     pub boundary: Option<Boundary>,
     /// The sources were asked for it.

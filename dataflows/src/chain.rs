@@ -339,6 +339,11 @@ impl Chain {
         }
     }
 
+    /// Tells the other operators of the worker how far this one has come.
+    pub fn tell(&self, time: u64) {
+        self.board.borrow_mut().steps_time = time;
+    }
+
     /// Whether rows leave though their batches are not full.
     pub fn is_time_for_rows(&mut self, has_ended: bool) -> bool {
         let now = Instant::now();

@@ -24,6 +24,11 @@ pub fn number(time: u64) -> u64 {
     time >> MILLIS_BITS
 }
 
+/// Milliseconds since the start at a live engine time.
+pub fn millis(time: u64) -> u64 {
+    time & MILLIS_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

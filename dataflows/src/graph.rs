@@ -205,6 +205,7 @@ fn chained_steps<'scope>(
             if let Some(time) = chain.held_time(frontiers) {
                 deliveries_cap.downgrade(&time.max(*deliveries_cap.time()));
                 answers_cap.downgrade(&time.max(*answers_cap.time()));
+                chain.tell(*deliveries_cap.time());
             }
             chain.schedule(&activator);
         }

@@ -373,8 +373,16 @@ impl PhysicalEventHandler {
         self.stall.look(passed, bytes, &self.board.borrow());
         if self.commands.is_some() {
             self.metrics.in_flight_bytes.store(bytes as i64, Ordering::Relaxed);
-            if let Some(time) = passed {
-                self.metrics.frontier.store(time, Ordering::Relaxed);
+            let shown = |time: u64| match self.time {
+                TimeMode::Live => epoch::millis(time),
+                TimeMode::Recorded => time,
+            };
+            let lanes = self.lanes.iter().filter(|lane| !lane.has_ended()).map(Lane::now).min();
+            let times = [lanes, Some(self.board.borrow().steps_time), passed];
+            for (shows, time) in self.metrics.frontiers.iter().zip(times) {
+                if let Some(time) = time {
+                    shows.store(shown(time), Ordering::Relaxed);
+                }
             }
         }
     }

@@ -9,6 +9,10 @@ use connectors::source::SourceStats;
 
 use crate::checkpoint::committer::CheckpointStats;
 
+/// The operators whose frontiers are shown, in the order of the flow: the least that each may still put out.
+/// The first of them that lags behind the one before holds the others up.
+pub const OPERATORS: [&str; 3] = ["physical_event_handler", "steps", "publish"];
+
 /// The counters and gauges of one process.
 #[derive(Default)]
 pub struct Metrics {
@@ -34,8 +38,9 @@ pub struct Metrics {
     pub in_flight_bytes: AtomicI64,
     /// Incidents: losses of a source.
     pub incidents: AtomicU64,
-    /// The frontier of the dataflow as worker 0 of the process sees it, engine time.
-    pub frontier: AtomicU64,
+    /// How far each of [`OPERATORS`] has come on the first worker of the process: live, milliseconds since the
+    /// start; recorded, microseconds since 1970.
+    pub frontiers: [AtomicU64; OPERATORS.len()],
     connectors: Mutex<Connectors>,
 }
 

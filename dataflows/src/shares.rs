@@ -85,17 +85,12 @@ impl Shares {
         commands: mpsc::Receiver<Command>,
         answers: Option<mpsc::Sender<Answer>>,
         committer: Option<CommitterPort>,
-        adopted: Vec<SegmentRef>,
     ) -> Result<Vec<WorkerParts>, RunError> {
         let (mut commands, mut answers, mut committer) = (Some(commands), answers, committer);
-        let mut dealt: Vec<Vec<SegmentRef>> = vec![Vec::new(); self.workers];
-        for (number, segment) in adopted.into_iter().enumerate() {
-            dealt[number % self.workers].push(segment);
-        }
         let mut parts = Vec::new();
-        for (index, adopted) in dealt.into_iter().enumerate() {
+        for index in 0..self.workers {
             let worker = self.first_worker + index;
-            let archive = self.start_archive(worker, adopted)?;
+            let archive = self.start_archive(worker)?;
             let mailbox = Mailbox::shared();
             let recorder = recorder::start(RecorderSetup {
                 store: self.store.clone(),
@@ -131,11 +126,15 @@ impl Shares {
         Ok(parts)
     }
 
-    fn start_archive(
-        &self,
-        worker: usize,
-        adopted: Vec<SegmentRef>,
-    ) -> Result<Option<Arc<ArchiveHandle>>, RunError> {
+    /// Segments of the archive that an earlier run has left, for this worker: those of the worker with its
+    /// number, so that older rows of a twin stand before newer ones in one file.
+    fn adopted(&self, worker: usize) -> Vec<SegmentRef> {
+        let parts = self.state.iter().flat_map(|state| &state.manifest.archive);
+        let mine = parts.filter(|part| part.worker % self.peers == worker);
+        mine.flat_map(|part| part.segments.clone()).collect()
+    }
+
+    fn start_archive(&self, worker: usize) -> Result<Option<Arc<ArchiveHandle>>, RunError> {
         let Some(plan) = &self.archive else { return Ok(None) };
         let handle = connectors::archive::start(ArchiveSetup {
             settings: plan.settings.clone(),
@@ -143,7 +142,7 @@ impl Shares {
             generation: self.generation,
             worker,
             segments: self.data.join(SEGMENTS),
-            adopted,
+            adopted: self.adopted(worker),
             fallbacks: self.checkpoint.retain.saturating_sub(1),
             disk: self.disk.clone(),
             clock: self.clock.clone(),

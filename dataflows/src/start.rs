@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
-use connectors::archive::{ArchiveError, ArchiveHandle, Committed, SegmentRef};
+use connectors::archive::{ArchiveError, ArchiveHandle, Committed};
 use connectors::folder::{self, DataFolder};
 use connectors::sink::SinkHandle;
 use connectors::store::{self, Store};
@@ -51,7 +51,7 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         if let Some(found) = restore::find(&*store, &plan.job)? {
             (begin.manifest, begin.is_newest) = (Some(found.manifest), found.is_newest);
         }
-        begin.adopted = begin.repair_archive(&plan, &options)?;
+        begin.repair_archive(&plan, &options)?;
     }
     let (allocators, others) = match &options.cluster {
         Some(cluster) => {
@@ -76,7 +76,7 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
     let (commands, received) = mpsc::channel();
     let (answered, answers) = mpsc::channel();
     let sinks = open_sinks(plan.sinks, process, &metrics)?;
-    let Begin { generation, manifest, adopted, .. } = begin;
+    let Begin { generation, manifest, .. } = begin;
     let types = Arc::new(plan.types);
     let state = match manifest {
         Some(manifest) => Some(State {
@@ -120,7 +120,7 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         }
         _ => (None, None),
     };
-    let mut parts = shares.parts(received, (process == 0).then_some(answered), committer, adopted)?;
+    let mut parts = shares.parts(received, (process == 0).then_some(answered), committer)?;
     shares.restore(&mut parts)?;
     if process == 0 {
         shares.open_sources(plan.sources, &mut parts)?;
@@ -182,14 +182,12 @@ struct Begin {
     manifest: Option<Manifest>,
     /// No later checkpoint was passed over for it.
     is_newest: bool,
-    /// Segments of the archive that an earlier run has left.
-    adopted: Vec<SegmentRef>,
 }
 
 impl Begin {
     /// Puts the archive right: what is committed becomes visible, what is not goes.
-    fn repair_archive(&self, plan: &Plan, options: &RunOptions) -> Result<Vec<SegmentRef>, RunError> {
-        let Some(archive) = &plan.archive else { return Ok(Vec::new()) };
+    fn repair_archive(&self, plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
+        let Some(archive) = &plan.archive else { return Ok(()) };
         let settings = &archive.settings;
         let segments = options.data.join(SEGMENTS);
         let committed = match &self.manifest {
@@ -199,7 +197,9 @@ impl Begin {
                 Committed::Older { parts: &manifest.archive, generation: manifest.id.generation }
             }
         };
-        Ok(connectors::archive::restore(&options.disk, settings, &plan.job, &segments, committed)?)
+        // The writers adopt the open segments, each those of its number.
+        connectors::archive::restore(&options.disk, settings, &plan.job, &segments, committed)?;
+        Ok(())
     }
 
     /// Takes over what process 0 knows.

@@ -77,7 +77,7 @@ fn a_damaged_file_is_named() {
         ("a manifest of a newer version", newest_manifest, raise_version, Answer::Refuses("newer version")),
         ("a flipped bit in the journal", oldest_journal, flip_a_bit, Answer::Refuses("damaged")),
         ("a journal of a newer version", oldest_journal, raise_version, Answer::Refuses("newer version")),
-        ("a flipped bit in a segment", oldest_segment, flip_an_early_bit, Answer::OwnsUp),
+        ("a flipped bit in a segment", open_segment, flip_an_early_bit, Answer::OwnsUp),
         ("a flipped bit in the generation", generation, flip_a_bit, Answer::Refuses("damaged")),
     ];
     for damage in damages {
@@ -247,12 +247,19 @@ fn oldest_journal(data: &Path) -> PathBuf {
     journals.next().expect("there is a journal")
 }
 
-/// The one that is most likely in a checkpoint.
-fn oldest_segment(data: &Path) -> PathBuf {
-    let is_segment = |path: &PathBuf| path.to_string_lossy().contains("segment") && !is_hidden(path);
-    let segments = files(data).into_iter().filter(is_segment);
-    segments.min_by_key(changed_at).expect("there is a segment")
+/// One with rows that are in the newest checkpoint and wait for their file.
+fn open_segment(data: &Path) -> PathBuf {
+    let manifest = fs::read(newest_manifest(data)).expect("ours");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&manifest[MANIFEST_HEAD..]).expect("it is whole");
+    let writers = manifest["archive"].as_array().expect("a list").iter();
+    let mut open = writers.flat_map(|writer| writer["segments"].as_array().expect("a list"));
+    let name = open.next().and_then(|segment| segment["name"].as_str()).expect("rows wait all the time");
+    data.join("segments").join(name)
 }
+
+/// Before the JSON of a manifest: magic, version, length, checksum.
+const MANIFEST_HEAD: usize = 20;
 
 fn generation(data: &Path) -> PathBuf {
     data.join("generation")

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dataflows::Metrics;
 use dataflows::checkpoint::committer::CheckpointPhase;
+use dataflows::metrics::OPERATORS;
 use operators::digital::DigitalKind;
 use operators::life_cycle::Phase;
 use prometheus_client::collector::Collector;
@@ -71,9 +72,11 @@ impl Collector for Shown {
         gauges(&mut encoder, "twins_phase", "twins by phase of their life", None, phases)?;
         let bytes = vec![(None, level(&metrics.in_flight_bytes))];
         gauges(&mut encoder, "in_flight", "physical events under way", Some(Unit::Bytes), bytes)?;
-        let frontier = i64::try_from(load(&metrics.frontier)).unwrap_or(i64::MAX);
-        let frontier = vec![(None, frontier)];
-        gauges(&mut encoder, "frontier", "engine time up to which all is done", None, frontier)?;
+        let frontiers = OPERATORS.iter().zip(&metrics.frontiers).map(|(operator, frontier)| {
+            let time = i64::try_from(load(frontier)).unwrap_or(i64::MAX);
+            (label("operator", operator), time)
+        });
+        gauges(&mut encoder, "frontier", "engine time that each has come to", None, frontiers.collect())?;
         self.checkpoints(&mut encoder)?;
         self.sources(&mut encoder)?;
         self.sinks(&mut encoder)?;
