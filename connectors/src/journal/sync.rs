@@ -1,15 +1,17 @@
 //! The thread that makes a journal durable. While it waits for the disk more frames gather, and the
-//! next sync takes them all: under load a sync is shared by many messages.
+//! next sync takes them all: under load a sync is shared by many messages. A disk that is quick would
+//! leave no time for that, so after a sync the next one waits a moment for company; a record that comes
+//! alone is synced at once.
 //!
 //! ```text
-//!   append ── written ──► [ State ] ──► thread: sync ──► synced, waker
+//!   append ── written ──► [ State ] ──► thread: gather, sync ──► synced, waker
 //! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::JournalError;
 use crate::alarm::Alarm;
@@ -20,6 +22,13 @@ use crate::thread::Worker;
 
 /// How long closing a journal waits for the disk.
 const CLOSE_MAX: Duration = Duration::from_secs(4);
+
+/// How many records do not wait for more. Brokers leave as few as 20 unacknowledged, so that more would
+/// be waited for in vain.
+const GATHER_RECORDS: u64 = 16;
+
+/// How long after the last sync records wait for company.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// A file whose end is to be made durable.
 pub(super) struct Unsynced {
@@ -54,6 +63,10 @@ struct Shared {
 
 struct State {
     written: u64,
+    /// How many records must be written and not synced for the thread to be woken.
+    awaited: u64,
+    /// Who waits for all to be durable, and not for company.
+    waiters: usize,
     /// The file that takes the place of the one before it, all of which is durable.
     file: Option<Unsynced>,
     is_closing: bool,
@@ -75,7 +88,13 @@ impl Syncer {
             folder: folder.to_owned(),
             alarm,
             waker,
-            state: Mutex::new(State { written: synced, file: None, is_closing: false }),
+            state: Mutex::new(State {
+                written: synced,
+                awaited: 1,
+                waiters: 0,
+                file: None,
+                is_closing: false,
+            }),
             work: Condvar::new(),
             progress: Condvar::new(),
             synced: AtomicU64::new(synced),
@@ -94,8 +113,11 @@ impl Syncer {
 
     /// Everything up to `position` is written.
     pub(super) fn written(&self, position: u64) {
-        self.shared.lock().written = position;
-        self.shared.work.notify_one();
+        let mut state = self.shared.lock();
+        state.written = position;
+        if position - self.synced() >= state.awaited {
+            self.shared.work.notify_one();
+        }
     }
 
     /// The journal goes on after `position`; what came before it is durable elsewhere.
@@ -125,12 +147,12 @@ impl Syncer {
     /// Waits until everything that is written is durable.
     pub(super) fn wait(&self) -> Result<(), JournalError> {
         let mut state = self.shared.lock();
-        while self.synced() < state.written {
-            if self.has_failed() {
-                return Err(JournalError::Failed);
-            }
+        state.waiters += 1;
+        self.shared.work.notify_one();
+        while self.synced() < state.written && !self.has_failed() {
             state = self.shared.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.waiters -= 1;
         if self.has_failed() { Err(JournalError::Failed) } else { Ok(()) }
     }
 }
@@ -151,11 +173,9 @@ impl Shared {
 
     fn run(&self) {
         let mut current: Option<Unsynced> = None;
+        let mut synced_at = None;
         loop {
-            let mut state = self.lock();
-            while state.written <= self.synced.load(Ordering::SeqCst) && !state.is_closing {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            let mut state = self.gather(synced_at);
             let target = state.written;
             if let Some(file) = state.file.take() {
                 current = Some(file);
@@ -175,8 +195,35 @@ impl Shared {
             }
             self.synced.store(target, Ordering::SeqCst);
             self.syncs.fetch_add(1, Ordering::Relaxed);
+            synced_at = Some(Instant::now());
             self.tell();
         }
+    }
+
+    /// Waits until there is enough to sync, or it has waited long enough, or nothing more will come.
+    fn gather(&self, synced_at: Option<Instant>) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        loop {
+            let count = state.written - self.synced.load(Ordering::SeqCst);
+            if state.is_closing || count >= GATHER_RECORDS || (count > 0 && state.waiters > 0) {
+                break;
+            }
+            let left = synced_at.map_or(Duration::ZERO, |at| GATHER_MAX.saturating_sub(at.elapsed()));
+            state = match left.is_zero() {
+                true if count > 0 => break,
+                true => {
+                    state.awaited = 1;
+                    self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+                }
+                false => {
+                    state.awaited = GATHER_RECORDS;
+                    self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        // Whoever writes from now on is seen after the sync.
+        state.awaited = u64::MAX;
+        state
     }
 
     fn sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The journal on a real folder: its bytes, its torn ends, its bounds, and how it goes on after them.
 
 mod faults;
+mod sharing;
 
 use super::*;
 use crate::disk::SystemDisk;

@@ -202,15 +202,3 @@ fn a_full_disk_leaves_a_torn_end_that_nothing_follows() {
     assert_eq!((&found, journal.next()), (&kept, 2));
     assert_eq!(keep(&mut journal, 4, vec![message(4, "t", b"on")])[0].0, 2);
 }
-
-#[test]
-fn under_load_many_frames_share_a_sync() {
-    let disk = SimDisk::new(6);
-    let (mut journal, _) = opened(on(&disk).0);
-    for packet_id in 1..=1_000 {
-        journal.append(1, &[message(packet_id, "t", b"x")]).expect("appended");
-    }
-    journal.wait_synced().expect("synced");
-    assert_eq!(journal.synced(), 1_000);
-    assert!((1..=1_000).contains(&journal.syncs()));
-}
