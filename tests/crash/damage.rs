@@ -63,7 +63,7 @@ enum Answer {
 }
 
 /// A damage: its name, the file or folder that it does something to, what it does, and the answer.
-type Damage = (&'static str, fn(&Path) -> PathBuf, fn(&Path), Answer);
+type Damage = (&'static str, fn(&Path) -> Option<PathBuf>, fn(&Path), Answer);
 
 #[test]
 fn a_damaged_file_is_named() {
@@ -92,7 +92,17 @@ fn check((name, find, damage, answer): &Damage) {
     // There must be something to fall back to, and something behind it.
     until_checkpoints(&fleet.data(), 2);
     fleet::kill(run, 0);
-    let path = find(&fleet.data());
+    let path = loop {
+        match find(&fleet.data()) {
+            Some(path) => break path,
+            // It stands there most of the time, and not at every instant.
+            None => {
+                let run = fleet.start(&[]);
+                load.until_more(100);
+                fleet::kill(run, 0);
+            }
+        }
+    };
     let saved = Saved::of(&path);
     damage(&path);
     let file = said_of(&path);
@@ -227,42 +237,42 @@ fn until_checkpoints(data: &Path, number: usize) {
     }
 }
 
-fn newest_manifest(data: &Path) -> PathBuf {
-    manifests(data).pop().expect("there is a checkpoint")
+fn newest_manifest(data: &Path) -> Option<PathBuf> {
+    manifests(data).pop()
 }
 
 /// The last object of state that the newest checkpoint wrote; a newer one is of none yet.
-fn newest_part(data: &Path) -> PathBuf {
-    let complete = changed_at(&newest_manifest(data));
+fn newest_part(data: &Path) -> Option<PathBuf> {
+    let complete = changed_at(&newest_manifest(data)?);
     let is_part = |path: &PathBuf| {
         !path.starts_with(data.join(MANIFESTS)) && !is_hidden(path) && changed_at(path) <= complete
     };
     let parts = files(&data.join(CHECKPOINTS)).into_iter().filter(is_part);
-    parts.max_by_key(changed_at).expect("a checkpoint has parts")
+    parts.max_by_key(changed_at)
 }
 
 /// Behind it there are newer ones, so that no part of it is a tail that was torn.
-fn oldest_journal(data: &Path) -> PathBuf {
+fn oldest_journal(data: &Path) -> Option<PathBuf> {
     let mut journals = files(data).into_iter().filter(|path| has_end(path, "journal"));
-    journals.next().expect("there is a journal")
+    journals.next()
 }
 
 /// One with rows that are in the newest checkpoint and wait for their file.
-fn open_segment(data: &Path) -> PathBuf {
-    let manifest = fs::read(newest_manifest(data)).expect("ours");
+fn open_segment(data: &Path) -> Option<PathBuf> {
+    let manifest = fs::read(newest_manifest(data)?).expect("ours");
     let manifest: serde_json::Value =
         serde_json::from_slice(&manifest[MANIFEST_HEAD..]).expect("it is whole");
     let writers = manifest["archive"].as_array().expect("a list").iter();
     let mut open = writers.flat_map(|writer| writer["segments"].as_array().expect("a list"));
-    let name = open.next().and_then(|segment| segment["name"].as_str()).expect("rows wait all the time");
-    data.join("segments").join(name)
+    let name = open.next().and_then(|segment| segment["name"].as_str())?;
+    Some(data.join("segments").join(name))
 }
 
 /// Before the JSON of a manifest: magic, version, length, checksum.
 const MANIFEST_HEAD: usize = 20;
 
-fn generation(data: &Path) -> PathBuf {
-    data.join("generation")
+fn generation(data: &Path) -> Option<PathBuf> {
+    Some(data.join("generation"))
 }
 
 fn changed_at(path: &PathBuf) -> SystemTime {

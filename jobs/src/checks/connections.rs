@@ -251,7 +251,7 @@ fn of_reason(reason: &str) -> Problem {
         true => help.to_owned(),
         false => format!("write mqtt://host or mqtt://host:port ({help})"),
     };
-    let key = ["keep_alive", "max_payload", "qos", "password"]
+    let key = ["keep_alive", "max_payload", "qos", "password", "journal"]
         .into_iter()
         .find(|key| message.starts_with(key) || message.starts_with(&format!("a {key}")));
     Problem::new(message, help).under(key.unwrap_or("url"))

@@ -40,6 +40,14 @@ impl DiskFile for SlowFile {
 }
 
 impl Disk for Slow {
+    fn is_folder(&self, path: &Path) -> io::Result<bool> {
+        SystemDisk.is_folder(path)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        SystemDisk.remove_folder(folder)
+    }
+
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = SystemDisk.append(path)?;
         Ok(Box::new(SlowFile { file, begun: self.begun.clone(), let_go: self.let_go.clone() }))
