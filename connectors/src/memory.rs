@@ -16,6 +16,7 @@ use std::sync::Arc;
 const LANE_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a sink holds.
 const SINK_BYTES_MAX: usize = 16 << 20;
+
 /// Starts a source that yields the messages of `batches`, then ends. A batch is handed over at once,
 /// as what a real source takes from its socket. Arrivals and topics are taken as they are.
 pub fn source(
@@ -23,6 +24,19 @@ pub fn source(
     lanes: usize,
     lane_of: LaneOf,
     batches: impl Iterator<Item = Vec<RawMessage>> + Send + 'static,
+) -> io::Result<SourceHandle> {
+    source_from(name, lanes, lane_of, 0, batches, |_| {})
+}
+
+/// The same for a source that can be read again: `batches` are those behind the first `begin` messages.
+/// `committed` is told, before each batch, how many messages the engine has let go of.
+pub fn source_from(
+    name: &str,
+    lanes: usize,
+    lane_of: LaneOf,
+    begin: u64,
+    batches: impl Iterator<Item = Vec<RawMessage>> + Send + 'static,
+    mut committed: impl FnMut(u64) + Send + 'static,
 ) -> io::Result<SourceHandle> {
     let (mut lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
@@ -32,8 +46,9 @@ pub fn source(
         lanes.set_waker(&waker);
         asked.set_waker(waker);
         counted.set_connected(true);
-        let (mut newest_us, mut taken) = (None, 0);
+        let (mut newest_us, mut taken) = (None, begin);
         for batch in batches {
+            committed(asked.committed());
             for message in batch {
                 newest_us = newest_us.max(Some(message.arrived_at_us));
                 taken += 1;

@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Disk, DiskFile};
 use state::{Node, State};
@@ -45,6 +46,8 @@ struct Machine {
     state: State,
     is_off: bool,
     capacity_bytes: u64,
+    /// How long each operation takes.
+    pause: Duration,
     /// Faults to come, each with how many of its operations are left until it strikes.
     plan: Vec<(Fault, u64)>,
     operations: u64,
@@ -74,6 +77,7 @@ impl SimDisk {
             state,
             is_off: false,
             capacity_bytes,
+            pause: Duration::ZERO,
             plan: Vec::new(),
             operations: 0,
             writes: 0,
@@ -90,6 +94,11 @@ impl SimDisk {
     /// Sets how many bytes all files together may have.
     pub fn limit(&self, capacity_bytes: u64) {
         self.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// Makes the disk slow: from now on each operation takes so long, and others may pass it meanwhile.
+    pub fn slow(&self, pause: Duration) {
+        self.lock().pause = pause;
     }
 
     /// Flips a bit of a file, in what is durable too.
@@ -141,6 +150,14 @@ impl SimDisk {
         if machine.is_off { Err(off()) } else { Ok(machine) }
     }
 
+    /// Lets an operation take its time.
+    fn rest(&self) {
+        let pause = self.lock().pause;
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    }
+
     /// A change of names, or a sync: `done` is what it does where it succeeds.
     fn operate(
         &self,
@@ -148,6 +165,7 @@ impl SimDisk {
         fail: impl FnOnce(&mut State),
         done: impl FnOnce(&mut State),
     ) -> io::Result<()> {
+        self.rest();
         let mut machine = self.look()?;
         match machine.strike(kind) {
             Some(Fault::PowerOff) => {
@@ -347,6 +365,7 @@ struct SimFile {
 
 impl Write for SimFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.rest();
         let mut machine = self.disk.look()?;
         let room = machine.capacity_bytes.saturating_sub(machine.state.used_bytes());
         let taken = match machine.strike(Kind::Write) {
