@@ -6,6 +6,7 @@
 //! - `mqtt`: against a real mosquitto
 //! - `outages`: brokers and runs that are stopped or killed
 //! - `crash`: killed at random moments and at every durable step, and nothing is lost
+//! - `simulation`: the engine in process on a disk that fails and a clock that lies
 //! - `command`: the command line: exit codes, data folders, metrics, summaries
 //! - `definition`: job files that are wrong, with line and column
 //! - `tidy`: what ARCHITECTURE promises of the sources
@@ -19,4 +20,5 @@ mod harness;
 mod mqtt;
 mod outages;
 mod resumed;
+mod simulation;
 mod tidy;

@@ -91,16 +91,14 @@ fn check((name, find, damage, answer): &Damage) {
     load.until_more(300);
     // There must be something to fall back to, and something behind it.
     until_checkpoints(&fleet.data(), 2);
-    fleet::kill(run, 0);
+    // What is to be damaged stands there most of the time, and not at every instant.
+    let mut run = run;
     let path = loop {
+        until("something to damage", || find(&fleet.data()));
+        fleet::kill(run, 0);
         match find(&fleet.data()) {
             Some(path) => break path,
-            // It stands there most of the time, and not at every instant.
-            None => {
-                let run = fleet.start(&[]);
-                load.until_more(100);
-                fleet::kill(run, 0);
-            }
+            None => run = fleet.start(&[]),
         }
     };
     let saved = Saved::of(&path);

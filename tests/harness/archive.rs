@@ -4,12 +4,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, cast::AsArray};
 use arrow_schema::{DataType, TimeUnit};
+use bytes::Bytes;
+use connectors::disk::Disk;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
@@ -31,8 +33,17 @@ const KEYS: [&str; 9] =
 
 /// Reads all complete files of an archive.
 pub fn read(archive: &Path) -> Archive {
+    collect(archive, files(archive), |file| fs::read(file))
+}
+
+/// The same on a disk of any kind.
+pub fn read_on(disk: &dyn Disk, archive: &Path) -> Archive {
+    collect(archive, files_on(disk, archive), |file| disk.read(file))
+}
+
+fn collect(archive: &Path, files: Vec<PathBuf>, load: impl Fn(&Path) -> std::io::Result<Vec<u8>>) -> Archive {
     let mut tables = Archive::new();
-    for file in files(archive) {
+    for file in files {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.expect("a file has a name");
         if name.starts_with('.') || !name.ends_with(".parquet") {
@@ -41,7 +52,8 @@ pub fn read(archive: &Path) -> Archive {
         let below = file.strip_prefix(archive).expect("it was found below");
         let table = below.components().next().expect("a file stands in a table");
         let table = tables.entry(table.as_os_str().to_string_lossy().into_owned()).or_default();
-        read_file(&file, table);
+        let bytes = load(&file).expect("a complete file can be read");
+        read_file(&file, bytes.into(), table);
     }
     tables.values_mut().for_each(Table::sort);
     tables
@@ -62,9 +74,20 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn read_file(path: &Path, table: &mut Table) {
-    let file = File::open(path).expect("a complete file can be opened");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
+/// The same on a disk of any kind.
+pub fn files_on(disk: &dyn Disk, folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in disk.list(folder).expect("the folder can be read") {
+        match disk.is_folder(&path).expect("the disk is on") {
+            true => found.extend(files_on(disk, &path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+fn read_file(path: &Path, bytes: Bytes, table: &mut Table) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
     let reader = reader.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     for batch in reader {
         let batch = batch.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
