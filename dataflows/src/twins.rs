@@ -260,7 +260,7 @@ impl Twins {
         }
         let wake_before_us = twin.handled.wake_us;
         // Not before a tick that has run: the wall clock may have stepped back since (rule 2.2).
-        let last_us = twin.handled.digital_at.0.max(twin.life_cycle.since_us());
+        let last_us = handler::last_stamp_us(twin, &definition.terms);
         let digital_at = DigitalTime(now_us.max(last_us));
         if wake_before_us <= digital_at.0 {
             handler::tick(id, twin, definition, digital_at.0, &mut self.digital);

@@ -338,6 +338,18 @@ fn next_tick(twin: &Twin, terms: &Terms, judged_us: Option<i64>) -> Option<(i64,
     due.into_iter().filter_map(|(at_us, due)| Some((at_us?, due))).min()
 }
 
+/// The latest instant that anything of a twin was stamped with: its last update, step of life, or sample.
+/// An update that comes when the wall clock was set back is not stamped before it (rule 2.2).
+pub fn last_stamp_us(twin: &Twin, terms: &Terms) -> i64 {
+    let Handled { digital_at, wants_sample, .. } = twin.handled;
+    let last_us = digital_at.0.max(twin.life_cycle.since_us());
+    match wants_sample || digital_at == Handled::default().digital_at {
+        true => last_us,
+        // Every update wants a sample; where none is wanted any more, it was taken.
+        false => last_us.max(next_sample(twin, terms)),
+    }
+}
+
 /// The next sample: the multiple of its interval after the last update (rules 2.4, 4.8).
 fn next_sample(twin: &Twin, terms: &Terms) -> i64 {
     (twin.handled.digital_at.0.div_euclid(terms.sample_us) + 1) * terms.sample_us

@@ -187,7 +187,7 @@ fn machine() -> (TwinType, Decoder) {
     ];
     let entanglement: EntanglementSettings =
         serde_json::from_str(r#"{"window": "20s", "desired_timeliness": "1s"}"#).expect("well formed");
-    let rates = streams.each_ref().map(|stream| stream.expected_rate.clone());
+    let rates = streams.each_ref().map(|stream| stream.expected_rate);
     let route = |(number, stream): (usize, &StreamSettings)| Route {
         twin_type: 0,
         stream: number as u16,
