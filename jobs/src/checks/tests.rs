@@ -128,7 +128,7 @@ fn forms() {
         (
             "path: ./archive",
             "path: ./a, retain: 90",
-            "22:30 `90` is no duration (write a number with its unit, such as 250ms, 30s or 5m)",
+            "22:30 `90` is not a duration (write a number with its unit, such as 250ms, 60s or 5m)",
         ),
         (
             "archive:",
