@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::{Gate, Job, Messages, argument, cpu_seconds, flood, resident_bytes};
+use common::{Gate, Job, Messages, argument, cpu_seconds, flood_some, resident_bytes};
 use connectors::memory;
 use dataflows::RunOptions;
 
@@ -33,7 +33,7 @@ fn measure(interval: Option<Duration>, messages: &Arc<Messages>, warm: u64, coun
     let gate = Gate::default();
     let job = Job { interval, ..Job::default() };
     let sink = || memory::sink("memory", |_| {});
-    let plan = job.plan(flood(messages.clone(), warm, count, gate.clone()), sink, None);
+    let plan = job.plan(flood_some(messages.clone(), warm, count, warm / 20, gate.clone()), sink, None);
     let run = dataflows::start(plan, RunOptions::new(1, folder.path().join("data"))).expect("the run starts");
     let metrics = run.metrics();
     let until = |events: u64| {
@@ -63,7 +63,7 @@ fn main() {
         let without = measure(None, &messages, twins as u64, count);
         let with = measure(Some(Duration::from_secs(1)), &messages, twins as u64, count);
         println!(
-            "{count} updates of {twins} twins: {:.2} CPU s without checkpoints, {:.2} with {} (the last took {} ms)",
+            "{count} updates of 5 % of {twins} twins: {:.2} CPU s without checkpoints, {:.2} with {} (the last took {} ms)",
             without.cpu_seconds,
             with.cpu_seconds,
             with.checkpoints,
@@ -78,8 +78,12 @@ fn main() {
     for _ in 0..runs {
         let resident = resident_bytes();
         let (start, before) = (Instant::now(), cpu_seconds());
-        let source = |setup: connectors::source::SourceSetup| {
-            memory::source("memory", setup.lanes, setup.lane_of, std::iter::empty())
+        let gate = Gate::default();
+        let waiting = gate.clone();
+        let source = move |setup: connectors::source::SourceSetup| {
+            let gate = waiting.clone();
+            let wait = std::iter::once_with(move || gate.pass()).map(|()| Vec::new());
+            memory::source("memory", setup.lanes, setup.lane_of, wait)
         };
         let plan = Job::default().plan(source, || memory::sink("memory", |_| {}), None);
         let run =
@@ -88,10 +92,11 @@ fn main() {
         let after = resident_bytes();
         println!(
             "restored {} twins in {seconds:.2} s ({cpu:.2} CPU s); resident {} MB before, {} MB after",
-            run.metrics().twins.load(Ordering::Relaxed),
+            run.survey(Duration::from_secs(60)).map_or(0, |survey| survey.twins),
             resident >> 20,
             after >> 20
         );
+        gate.open();
         run.wait().expect("the run ends well");
     }
 }

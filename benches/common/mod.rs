@@ -187,7 +187,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let mut is_open = self.0.0.lock().expect("nothing panics under this lock");
         while !*is_open {
             is_open = self.0.1.wait(is_open).expect("nothing panics under this lock");
@@ -201,6 +201,17 @@ pub fn flood(
     messages: Arc<Messages>,
     warm: u64,
     count: u64,
+    gate: Gate,
+) -> impl FnOnce(SourceSetup) -> std::io::Result<SourceHandle> + Send + 'static {
+    flood_some(messages, warm, count, u64::MAX, gate)
+}
+
+/// The same, but behind the gate only the first `busy` twins speak.
+pub fn flood_some(
+    messages: Arc<Messages>,
+    warm: u64,
+    count: u64,
+    busy: u64,
     gate: Gate,
 ) -> impl FnOnce(SourceSetup) -> std::io::Result<SourceHandle> + Send + 'static {
     move |port| {
@@ -217,7 +228,8 @@ pub fn flood(
             }
             Some(numbers) => {
                 let now_us = clock.wall_us();
-                numbers.map(|number| messages.message(number, now_us)).collect()
+                let twin = |number: u64| if number < warm { number } else { number % busy };
+                numbers.map(|number| messages.message(twin(number), now_us)).collect()
             }
         });
         memory::source("memory", port.lanes, port.lane_of, stream)
