@@ -8,6 +8,7 @@
 //! Numbers are little-endian; the checksum is over everything before it. The file is replaced as a
 //! whole: written beside, fsynced, renamed, and the folder fsynced, before `open` returns.
 
+use crate::disk::{self, SystemDisk};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -114,7 +115,7 @@ impl DataFolder {
             None => 1,
         };
         crate::failpoint::hit(crate::failpoint::Failpoint::Generation)
-            .and_then(|()| replace(path, &file, &encode(generation, job)))
+            .and_then(|()| disk::replace(&SystemDisk, &file, &encode(generation, job)))
             .map_err(|error| failed("write", &file, error))?;
         Ok(Self { path: path.to_owned(), generation, _lock: lock })
     }
@@ -153,15 +154,6 @@ fn lock(folder: &Path) -> Result<File, FolderError> {
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| failed("write", &path, error))?;
     Ok(file)
-}
-
-fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("inprogress");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
 }
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> FolderError {

@@ -3,6 +3,7 @@
 //! ```text
 //!   magic 8 bytes | version u32, little-endian | body, with checksums of its own
 //! ```
+//! A small file, written as a whole, has one: `length u32 | crc u32 | bytes` ([`Format::seal`]).
 
 /// A durable format: its magic, and the version that this program writes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,29 @@ impl Format {
     }
 }
 
+impl Format {
+    /// A whole file: head, length, checksum and these bytes.
+    pub fn seal(&self, bytes: &[u8]) -> Vec<u8> {
+        let (length, crc) = ((bytes.len() as u32).to_le_bytes(), crc32fast::hash(bytes).to_le_bytes());
+        [&self.head()[..], &length, &crc, bytes].concat()
+    }
+
+    /// The bytes that were sealed, if all of them are there and none has changed.
+    pub fn unseal<'a>(&self, file: &'a [u8]) -> Result<&'a [u8], FormatError> {
+        let damaged = |reason: &str| FormatError::Damaged(reason.to_owned());
+        let (length, rest) =
+            self.body(file)?.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
+        let (crc, bytes) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
+        if bytes.len() != u32::from_le_bytes(*length) as usize {
+            return Err(damaged("its length is wrong"));
+        }
+        if crc32fast::hash(bytes) != u32::from_le_bytes(*crc) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        Ok(bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +100,20 @@ mod tests {
         assert!(matches!(format.body(&with(0)), Err(FormatError::Damaged(_))));
         assert!(matches!(format.body(b"twl-oops\x01\0\0\0"), Err(FormatError::Foreign(_))));
         assert!(matches!(format.body(b"twl-test\x01"), Err(FormatError::Damaged(_))));
+    }
+
+    #[test]
+    fn what_is_sealed_is_whole_or_refused() {
+        let format = Format { magic: *b"twl-test", version: 1 };
+        let whole = format.seal(b"body");
+        assert_eq!(format.unseal(&whole), Ok(&b"body"[..]));
+        for length in 0..whole.len() {
+            assert!(format.unseal(&whole[..length]).is_err(), "cut to {length}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(format.unseal(&bytes).is_err(), "bit {bit}");
+        }
     }
 }

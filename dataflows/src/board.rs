@@ -37,8 +37,8 @@ pub struct Board {
     /// or after the end ([`END`]); none where a source ended without saying so. In worker 0, whose lanes
     /// have news of every source.
     pub marks: BTreeMap<u64, Option<Vec<u64>>>,
-    /// The checkpoint that was committed last, and what each source need not keep any longer.
-    pub committed: Option<(u64, Vec<u64>)>,
+    /// A checkpoint was committed: what each source need not keep any longer.
+    pub released: Option<Vec<u64>>,
     /// Activates the physical event handler, for what it reads here.
     pub handler: Option<Activator>,
 }

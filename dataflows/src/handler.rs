@@ -266,12 +266,12 @@ impl PhysicalEventHandler {
     fn command_checkpoint(&mut self) -> Option<Boundary> {
         let told_us = self.told_us();
         let mut board = self.board.borrow_mut();
-        let committed = board.committed.take();
-        if let Some((_, released)) = &committed {
+        let released = board.released.take();
+        if let Some(released) = &released {
             self.sources.iter().zip(released).for_each(|(source, next)| source.committed(*next));
         }
         let coordinator = self.coordinator.as_mut()?;
-        if committed.is_some() {
+        if released.is_some() {
             coordinator.committed();
         }
         // Input that has ended is cut by its end.

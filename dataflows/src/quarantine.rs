@@ -66,21 +66,11 @@ pub struct Report {
 
 impl Report {
     fn encode(&self) -> Vec<u8> {
-        let json = serde_json::to_vec(self).expect("a report has text keys only");
-        let mut bytes = FORMAT.head().to_vec();
-        bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&json).to_le_bytes());
-        bytes.extend_from_slice(&json);
-        bytes
+        FORMAT.seal(&serde_json::to_vec(self).expect("a report has text keys only"))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let body = FORMAT.body(bytes).ok()?;
-        let (length, rest) = body.split_first_chunk::<4>()?;
-        let (checksum, json) = rest.split_first_chunk::<4>()?;
-        let is_whole = json.len() == u32::from_le_bytes(*length) as usize
-            && crc32fast::hash(json) == u32::from_le_bytes(*checksum);
-        is_whole.then(|| serde_json::from_slice(json).ok()).flatten()
+        serde_json::from_slice(FORMAT.unseal(bytes).ok()?).ok()
     }
 }
 

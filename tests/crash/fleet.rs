@@ -201,8 +201,9 @@ pub fn kill(run: Vec<Running>, process: usize) {
     assert!(other.is_none(), "it ended as if nothing had happened: {other:?}");
 }
 
-/// Ends a run cleanly.
-pub fn stop(run: Vec<Running>) {
+/// Ends a run cleanly, once it runs: before that, a signal is a kill.
+pub fn stop(mut run: Vec<Running>) {
+    run[0].until_logged("job runs");
     run[0].signal("TERM");
     wait(run).into_iter().for_each(|ended| drop(ended.succeeded()));
 }

@@ -3,7 +3,6 @@
 use connectors::format::FormatError;
 use connectors::parts;
 use connectors::store::Store;
-use operators::id::BINS;
 use operators::twin::{Twin, TwinType};
 
 use super::manifest::{CheckpointId, MANIFESTS, Manifest, id_of, manifest_name};
@@ -29,8 +28,8 @@ pub fn twins(
     store: &dyn Store,
     manifest: &Manifest,
     types: &[TwinType],
-    mut each: impl FnMut(&str, Twin) -> Result<(), RestoreError>,
+    give: impl FnMut(&str, Twin) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let adaptation = restore::adapt(manifest, types)?;
-    (0..BINS as u16).try_for_each(|bin| restore::bin(store, manifest, &adaptation, bin, &mut each))
+    restore::each(store, manifest, &adaptation, |_| true, give)
 }

@@ -96,26 +96,13 @@ impl Manifest {
     /// As it stands in the store.
     pub fn encode(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("a manifest has text keys and finite numbers only");
-        let mut bytes = FORMAT.head().to_vec();
-        bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&json).to_le_bytes());
-        bytes.extend_from_slice(&json);
-        bytes
+        FORMAT.seal(&json)
     }
 
     /// Reads one.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let damaged = |reason: &str| FormatError::Damaged(reason.to_owned());
-        let body = FORMAT.body(bytes)?;
-        let (length, rest) = body.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
-        let (checksum, json) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is cut off"))?;
-        if json.len() != u32::from_le_bytes(*length) as usize {
-            return Err(damaged("its length is wrong"));
-        }
-        if crc32fast::hash(json) != u32::from_le_bytes(*checksum) {
-            return Err(damaged("its checksum is wrong"));
-        }
-        serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))
+        let json = FORMAT.unseal(bytes)?;
+        serde_json::from_slice(json).map_err(|error| FormatError::Damaged(error.to_string()))
     }
 
     /// Bytes of its objects.

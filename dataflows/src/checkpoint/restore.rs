@@ -144,13 +144,10 @@ pub fn load(
     owns: impl Fn(u16) -> bool,
     twins: &mut Twins,
 ) -> Result<(), RestoreError> {
-    let readers = open(store, manifest)?;
-    for bin in (0..BINS as u16).filter(|bin| owns(*bin)) {
-        read_bin(&readers, manifest, adaptation, bin, &mut |id, twin| {
-            twins.restore(id, twin);
-            Ok(())
-        })?;
-    }
+    each(store, manifest, adaptation, owns, |id, twin| {
+        twins.restore(id, twin);
+        Ok(())
+    })?;
     twins.restore_losses(manifest.sources.iter().map(|source| source.lost_us));
     if !adaptation.is_identity() {
         twins.mark_all();
@@ -158,15 +155,17 @@ pub fn load(
     Ok(())
 }
 
-/// Gives the twins of one bin.
-pub fn bin(
+/// Gives the twins of these bins, in the order of the bins.
+pub fn each(
     store: &dyn Store,
     manifest: &Manifest,
     adaptation: &Adaptation,
-    bin: u16,
-    each: &mut impl FnMut(&str, Twin) -> Result<(), RestoreError>,
+    owns: impl Fn(u16) -> bool,
+    mut give: impl FnMut(&str, Twin) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
-    read_bin(&open(store, manifest)?, manifest, adaptation, bin, each)
+    let readers = open(store, manifest)?;
+    let mut bins = (0..BINS as u16).filter(|bin| owns(*bin));
+    bins.try_for_each(|bin| read_bin(&readers, manifest, adaptation, bin, &mut give))
 }
 
 /// The objects of a checkpoint, newest first.
@@ -181,7 +180,7 @@ fn read_bin(
     manifest: &Manifest,
     adaptation: &Adaptation,
     bin: u16,
-    each: &mut impl FnMut(&str, Twin) -> Result<(), RestoreError>,
+    give: &mut impl FnMut(&str, Twin) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let id = manifest.id;
     let mut seen: HashSet<String> = HashSet::new();
@@ -202,7 +201,7 @@ fn read_bin(
                 twin: twin_id.to_owned(),
                 reason: error.to_string(),
             })?;
-            each(twin_id, twin)?;
+            give(twin_id, twin)?;
             // Nothing is older than the oldest.
             if number + 1 < readers.len() {
                 seen.insert(twin_id.to_owned());

@@ -55,7 +55,7 @@ pub(crate) fn commit<'scope>(scope: Scope<'scope, u64>, parts: CommitParts, boar
                     archive.committed(committed.number);
                 }
                 let mut board = board.borrow_mut();
-                board.committed = Some((committed.number, committed.released));
+                board.released = Some(committed.released);
                 if let Some(handler) = &board.handler {
                     handler.activate();
                 }
