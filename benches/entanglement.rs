@@ -177,9 +177,9 @@ impl Engine {
 /// The samples among digital events: those are at whole seconds, while changes of the life cycle,
 /// which announce ODTE too, come when they come.
 fn samples_of(batch: &MessageBatch) -> Vec<Sample> {
-    let events = batch.iter().filter(|(topic, ..)| topic.ends_with("/entanglement"));
-    let events = events.map(|(_, payload, _)| -> serde_json::Value {
-        serde_json::from_slice(payload).expect("digital events are JSON")
+    let events = batch.iter().filter(|message| message.topic.ends_with("/entanglement"));
+    let events = events.map(|message| -> serde_json::Value {
+        serde_json::from_slice(message.payload).expect("digital events are JSON")
     });
     let samples = events.filter(|event| event["at"].as_str().is_some_and(|at| at.ends_with(".000Z")));
     let number = |event: &serde_json::Value, key: &str| event[key].as_f64().unwrap_or(f64::NAN);

@@ -3,6 +3,7 @@
 //! ```text
 //!  in process:  hand-over ─► queue ─► worker, five steps ─► queue ─► thread of the sink
 //!  by MQTT:     device ─► mosquitto ─► source ─► worker, five steps ─► sink ─► mosquitto ─► subscriber
+//!  beside checkpoints: as in process, of a fleet of which 5 % change between two checkpoints
 //!  silence:     a million twins that were heard once and are Unbound; CPU time of the process
 //! ```
 //!
@@ -60,6 +61,16 @@ fn main() {
             show("by MQTT, device to subscriber", &by_mqtt(&broker, seconds), "p50 < 2000");
         }
     }
+    if wanted("checkpoint") {
+        let messages = Arc::new(Messages::new(twins, 1));
+        for _ in 0..runs {
+            for interval in [None, Some(Duration::from_secs(10))] {
+                let name = if interval.is_some() { "with" } else { "without" };
+                let delays = beside_checkpoints(&messages, twins as u64, interval, seconds.max(35));
+                show(&format!("{twins} twins, {name} checkpoints"), &delays, "");
+            }
+        }
+    }
     if wanted("silence") {
         silence(twins, Duration::from_secs(10));
     }
@@ -92,7 +103,7 @@ fn in_process(seconds: u64) -> Delays {
             let first = Instant::now();
             let batches = (0..sent.count()).map(move |number| {
                 sent.wait(first, number);
-                let batch = vec![message(&sent, number)];
+                let batch = vec![message(&sent, number, PER_SECOND)];
                 sent.sent(number);
                 batch
             });
@@ -107,6 +118,39 @@ fn in_process(seconds: u64) -> Delays {
         let Percentiles { p50, p99 } = survey.compute_ms;
         println!("in process, as far as the twin           p50 {:>7.0}  p99 {:>7.0}", p50 * 1e3, p99 * 1e3);
     }
+    paced.delays()
+}
+
+/// 5 % of a fleet speak once in 10 s each, so many are dirty at each checkpoint; the first one is full.
+fn beside_checkpoints(
+    messages: &Arc<Messages>,
+    twins: u64,
+    interval: Option<Duration>,
+    seconds: u64,
+) -> Delays {
+    let busy = twins / 20;
+    let paced = Paced::new(busy / 10, seconds);
+    let (sent, seen, all) = (paced.clone(), paced.clone(), messages.clone());
+    let plan = Job { rate: "0.1/s".into(), interval, ..Job::default() }.plan(
+        move |port| {
+            let warm = (0..twins.div_ceil(BATCH)).map(move |batch| {
+                let numbers = batch * BATCH..twins.min((batch + 1) * BATCH);
+                numbers.map(|number| all.message(number, SystemClock.wall_us())).collect()
+            });
+            let mut first = None;
+            let batches = (0..sent.count()).map(move |number| {
+                sent.wait(*first.get_or_insert_with(Instant::now), number);
+                let batch = vec![message(&sent, number, busy)];
+                sent.sent(number);
+                batch
+            });
+            memory::source("memory", port.lanes, port.lane_of, warm.chain(batches))
+        },
+        move || memory::sink("memory", move |batch| seen.see_batch(batch)),
+        None,
+    );
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    start(plan, &folder, Arc::new(SystemClock)).wait().expect("the run ends well");
     paced.delays()
 }
 
@@ -128,7 +172,7 @@ fn queues_alone(seconds: u64) -> Delays {
     let first = Instant::now();
     for number in 0..paced.count() {
         paced.wait(first, number);
-        let message = Intake::Message(message(&paced, number));
+        let message = Intake::Message(message(&paced, number, PER_SECOND));
         paced.sent(number);
         sender.send(message).expect("the worker lives");
     }
@@ -137,21 +181,19 @@ fn queues_alone(seconds: u64) -> Delays {
     paced.delays()
 }
 
-fn message(paced: &Paced, number: u64) -> RawMessage {
+fn message(paced: &Paced, number: u64, twins: u64) -> RawMessage {
     let arrived_at_us = SystemClock.wall_us();
     RawMessage {
         position: number + 1,
         arrived_at_us,
-        topic: Bytes::from(topic(number)),
+        topic: Bytes::from(topic(number, twins)),
         payload: Bytes::from(paced.payload(number, arrived_at_us)),
-        retained: false,
-        duplicate: false,
-        oversize: None,
+        ..RawMessage::default()
     }
 }
 
-fn topic(number: u64) -> String {
-    format!("device/plant-7-p{:07}/telemetry/device_state", number % PER_SECOND)
+fn topic(number: u64, twins: u64) -> String {
+    format!("device/plant-7-p{:07}/telemetry/device_state", number % twins)
 }
 
 /// From a device through mosquitto, the engine and mosquitto to a subscriber, at QoS 0.
@@ -208,7 +250,7 @@ fn publish(broker: &Broker, seconds: u64, filter: &str) -> Delays {
         paced.wait(first, number);
         let payload = paced.payload(number, SystemClock.wall_us());
         let mut batch = MessageBatch::default();
-        assert!(batch.push(&topic(number), payload.as_bytes(), false), "one message fits");
+        assert!(batch.push(&topic(number, PER_SECOND), payload.as_bytes(), false), "one message fits");
         paced.sent(number);
         device.offer(batch).expect("there is room");
     }

@@ -104,9 +104,14 @@ impl Job {
             sources: vec![SourcePlan {
                 name: "memory".into(),
                 decoder,
+                is_shared: false,
                 open: Box::new(|port| open(port).map_err(Into::into)),
             }],
-            sinks: vec![SinkPlan { name: "memory".into(), open: Box::new(|_| sink().map_err(Into::into)) }],
+            sinks: vec![SinkPlan {
+                name: "memory".into(),
+                is_keyed: false,
+                open: Box::new(|_| sink().map(Into::into).map_err(Into::into)),
+            }],
             listeners: vec![ListenerPlan {
                 sink: 0,
                 topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "bench").expect("the default is good"),
@@ -161,9 +166,7 @@ impl Messages {
             arrived_at_us,
             topic: cut(&self.topics, &self.topic_ends, twin),
             payload: cut(&self.payloads, &self.payload_ends, payload),
-            retained: false,
-            duplicate: false,
-            oversize: None,
+            ..RawMessage::default()
         }
     }
 }
@@ -246,6 +249,20 @@ pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = status.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4_096
+}
+
+/// The most bytes that were resident since [`reset_peak`].
+pub fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+/// Forgets the peak so far; resident bytes now.
+pub fn reset_peak() -> u64 {
+    // "5" resets the high-water mark (proc_pid_clear_refs(5)); where it cannot, the peak is the whole run's.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    resident_bytes()
 }
 
 /// The value of `--name VALUE` among the arguments.

@@ -62,9 +62,9 @@ impl Paced {
     /// A batch is seen now; its messages of other kinds do not count.
     pub fn see_batch(&self, batch: &MessageBatch) {
         let now_ns = self.now_ns();
-        for (topic, payload, _) in batch.iter() {
-            if topic.ends_with("/state") {
-                self.see(payload, now_ns);
+        for message in batch.iter() {
+            if message.topic.ends_with("/state") {
+                self.see(message.payload, now_ns);
             }
         }
     }

@@ -72,6 +72,18 @@ failpoints! {
     Compaction = "compaction",
     /// Checkpoints that are no longer needed are about to be removed.
     CheckpointRemove = "checkpoint.remove",
+    /// An outbox is about to be completed.
+    OutboxFinish = "outbox.finish",
+    /// A transaction that sends an outbox is about to begin.
+    TransactionBegin = "transaction.begin",
+    /// A message of an outbox is about to be sent.
+    TransactionSend = "transaction.send",
+    /// All messages of an outbox are sent, and the marker is about to be.
+    TransactionMarker = "transaction.marker",
+    /// The marker is sent, and the transaction is about to be committed.
+    TransactionCommit = "transaction.commit",
+    /// The transaction is committed, and nobody knows yet.
+    TransactionCommitted = "transaction.committed",
 }
 
 /// What an armed failpoint does.

@@ -21,11 +21,13 @@ pub mod file;
 pub mod folder;
 pub mod format;
 pub mod journal;
+pub mod kafka;
 pub mod memory;
 pub mod message;
 pub mod mqtt;
+pub mod outbox;
 pub mod parts;
-
+pub mod place;
 pub mod queue;
 pub mod secret;
 pub mod sink;

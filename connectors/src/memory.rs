@@ -5,6 +5,7 @@
 
 use crate::lanes::Lanes;
 use crate::message::{Intake, MessageBatch, RawMessage};
+use crate::place::Place;
 use crate::sink::SinkHandle;
 use crate::source::{LaneOf, SourceHandle, SourceStats};
 use crate::thread::{StopSignal, Worker, unpark_current};
@@ -29,7 +30,7 @@ pub fn source(
 }
 
 /// The same for a source that can be read again: `batches` are those behind the first `begin` messages.
-/// `committed` is told, before each batch, how many messages the engine has let go of.
+/// `committed` is told how many messages the engine has let go of.
 pub fn source_from(
     name: &str,
     lanes: usize,
@@ -48,7 +49,9 @@ pub fn source_from(
         counted.set_connected(true);
         let (mut newest_us, mut taken) = (None, begin);
         for batch in batches {
-            committed(asked.committed());
+            if let Some(told) = asked.take_committed() {
+                committed(told.released.number());
+            }
             for message in batch {
                 newest_us = newest_us.max(Some(message.arrived_at_us));
                 taken += 1;
@@ -57,7 +60,7 @@ pub fn source_from(
             }
             while lanes.flush().is_ok() && !asked.is_asked() {
                 if let Some(number) = asked.take_boundary() {
-                    lanes.push_all(&Intake::Boundary { number, next: taken });
+                    lanes.push_all(&Intake::Boundary { number, next: Place::at(taken) });
                 } else if lanes.are_blocked() {
                     std::thread::park();
                 } else {
@@ -68,7 +71,7 @@ pub fn source_from(
                 break;
             }
         }
-        lanes.push_all(&Intake::End { newest_us, next: taken });
+        lanes.push_all(&Intake::End { newest_us, next: Place::at(taken) });
         // The engine may have gone before the end: then nobody wants it.
         let _ = lanes.flush_over_bound();
     })?;
@@ -102,9 +105,7 @@ mod tests {
             arrived_at_us: position as i64,
             topic: Bytes::from(format!("t/{}", position % 3)),
             payload: Bytes::from_static(b"1"),
-            retained: false,
-            duplicate: false,
-            oversize: None,
+            ..RawMessage::default()
         }
     }
 
@@ -124,7 +125,7 @@ mod tests {
                         count += 1;
                     }
                     Received::Item(other) => {
-                        assert_eq!(other, Intake::End { newest_us: Some(1_000), next: 1_000 });
+                        assert_eq!(other, Intake::End { newest_us: Some(1_000), next: Place::at(1_000) });
                         break;
                     }
                     other => panic!("{other:?}"),

@@ -1,6 +1,7 @@
 //! What travels between connectors and the engine: raw messages and news of the source on the way
 //! in, packed batches of messages on the way out.
 
+use crate::place::Place;
 use crate::queue::Weigh;
 use bytes::Bytes;
 use std::any::Any;
@@ -8,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A message as the source handed it over, unread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawMessage {
     /// Its place in its source: counts from 1, and goes on over restarts where the source is kept in
     /// a journal or can be read again.
@@ -17,6 +18,11 @@ pub struct RawMessage {
     pub arrived_at_us: i64,
     /// The topic as sent, UTF-8 where the sender kept to its protocol.
     pub topic: Bytes,
+    /// The key of the record, where its bus has keys and it has one.
+    pub key: Option<Bytes>,
+    /// The headers that were asked for, in the order of [`SourceSetup::headers`](crate::source::SourceSetup);
+    /// empty where none were.
+    pub headers: Vec<Option<Bytes>>,
     /// The payload, byte for byte.
     pub payload: Bytes,
     /// Kept by the broker from before the subscription; not an observation (rule 3.6).
@@ -70,14 +76,14 @@ pub enum Intake {
         /// Number of the checkpoint.
         number: u64,
         /// What to start from, to have everything after the cut again and nothing from before it.
-        next: u64,
+        next: Place,
     },
     /// The source has no more, or was stopped. On every lane.
     End {
         /// The newest arrival of the whole input; `None` when it was empty.
         newest_us: Option<i64>,
         /// What to start from, to have everything that was not handed over.
-        next: u64,
+        next: Place,
     },
 }
 
@@ -85,7 +91,10 @@ impl Weigh for Intake {
     fn weight(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Self::Message(message) => message.topic.len() + message.payload.len(),
+                Self::Message(message) => {
+                    let key = message.key.as_ref().map_or(0, Bytes::len);
+                    message.topic.len() + key + message.payload.len()
+                }
                 Self::Lost { reason, .. } => reason.len(),
                 Self::Unreadable { reason, payload, .. } => reason.len() + payload.len(),
                 Self::Advance { .. } | Self::Restored { .. } | Self::Boundary { .. } | Self::End { .. } => 0,
@@ -96,9 +105,9 @@ impl Weigh for Intake {
 /// Messages for a listener, packed: one allocation for many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageBatch {
-    /// Topic, payload, topic, payload, and so on.
+    /// Topic, key, payload, topic, key, payload, and so on.
     pub bytes: Vec<u8>,
-    /// Where each message's topic and payload end in `bytes`.
+    /// Where the parts of each message end in `bytes`.
     pub entries: Vec<Entry>,
     /// Kept by the sink until all of the batch is published, or cannot be ever.
     pub receipt: Receipt,
@@ -133,37 +142,69 @@ impl Eq for Receipt {}
 /// One message of a batch: its topic begins where the payload before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// End of the topic, and begin of the payload.
+    /// End of the topic, and begin of the key.
     pub topic_end: u32,
+    /// End of the key, and begin of the payload.
+    pub key_end: u32,
     /// End of the payload.
     pub payload_end: u32,
     /// Whether the broker keeps it for late listeners.
     pub retain: bool,
+    /// The revision of the twin that it speaks of.
+    pub revision: u64,
+}
+
+/// One message of a batch, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    /// Where it goes; empty where it is not UTF-8, which no sink accepts.
+    pub topic: &'a str,
+    /// What it is sorted by, on a bus that has keys; empty on others.
+    pub key: &'a [u8],
+    /// What it says.
+    pub payload: &'a [u8],
+    /// Whether the broker keeps it for late listeners.
+    pub retain: bool,
+    /// The revision of the twin that it speaks of.
+    pub revision: u64,
 }
 
 impl MessageBatch {
-    /// Adds a message; `false`, and nothing added, when the batch would pass 4 GiB.
+    /// Adds a message without a key; `false`, and nothing added, when the batch would pass 4 GiB.
     #[must_use]
     pub fn push(&mut self, topic: &str, payload: &[u8], retain: bool) -> bool {
-        let topic_end = self.bytes.len() + topic.len();
-        let ends = (u32::try_from(topic_end), u32::try_from(topic_end + payload.len()));
-        let (Ok(topic_end), Ok(payload_end)) = ends else {
+        self.push_keyed(Outgoing { topic, key: &[], payload, retain, revision: 0 })
+    }
+
+    /// Adds a message; `false`, and nothing added, when the batch would pass 4 GiB.
+    #[must_use]
+    pub fn push_keyed(&mut self, message: Outgoing<'_>) -> bool {
+        let Outgoing { topic, key, payload, retain, revision } = message;
+        if u32::try_from(self.bytes.len() + topic.len() + key.len() + payload.len()).is_err() {
             return false;
-        };
+        }
         self.bytes.extend_from_slice(topic.as_bytes());
+        let topic_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len() as u32;
         self.bytes.extend_from_slice(payload);
-        self.entries.push(Entry { topic_end, payload_end, retain });
+        let payload_end = self.bytes.len() as u32;
+        self.entries.push(Entry { topic_end, key_end, payload_end, retain, revision });
         true
     }
 
-    /// Topic, payload and `retain` of each message, in order. A topic that is not UTF-8 shows as
-    /// an empty one, which no sink accepts.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8], bool)> {
+    /// The messages, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Outgoing<'_>> {
         let begins = std::iter::once(0).chain(self.entries.iter().map(|entry| entry.payload_end));
         begins.zip(&self.entries).map(|(begin, entry)| {
             let part = |from: u32, to: u32| self.bytes.get(from as usize..to as usize).unwrap_or_default();
-            let topic = std::str::from_utf8(part(begin, entry.topic_end)).unwrap_or_default();
-            (topic, part(entry.topic_end, entry.payload_end), entry.retain)
+            Outgoing {
+                topic: std::str::from_utf8(part(begin, entry.topic_end)).unwrap_or_default(),
+                key: part(entry.topic_end, entry.key_end),
+                payload: part(entry.key_end, entry.payload_end),
+                retain: entry.retain,
+                revision: entry.revision,
+            }
         })
     }
 
@@ -196,11 +237,22 @@ mod tests {
 
     #[test]
     fn a_batch_gives_back_what_was_packed() {
-        let messages: [(&str, &[u8], bool); 4] =
-            [("twins/a", b"1", true), ("t", b"", false), ("\u{e4}/b", &[0, 255], false), ("x", b"{}", true)];
+        let messages: [(&str, &[u8], &[u8], bool, u64); 4] = [
+            ("twins/a", b"a", b"1", true, 7),
+            ("t", b"", b"", false, 0),
+            ("\u{e4}/b", &[255], &[0, 255], false, u64::MAX),
+            ("x", b"", b"{}", true, 1),
+        ];
+        let messages = messages.map(|(topic, key, payload, retain, revision)| Outgoing {
+            topic,
+            key,
+            payload,
+            retain,
+            revision,
+        });
         let mut batch = MessageBatch::default();
-        for (topic, payload, retain) in messages {
-            assert!(batch.push(topic, payload, retain));
+        for message in messages {
+            assert!(batch.push_keyed(message));
         }
         assert_eq!(batch.iter().collect::<Vec<_>>(), messages);
         assert_eq!((batch.len(), batch.is_empty()), (4, false));
@@ -211,10 +263,11 @@ mod tests {
     #[test]
     fn ends_that_lie_are_empty_parts_and_no_panic() {
         let entries = vec![
-            Entry { topic_end: 9, payload_end: 2, retain: false },
-            Entry { topic_end: 3, payload_end: 4, retain: true },
+            Entry { topic_end: 9, key_end: 9, payload_end: 2, retain: false, revision: 0 },
+            Entry { topic_end: 3, key_end: 3, payload_end: 4, retain: true, revision: 0 },
         ];
         let batch = MessageBatch { bytes: b"ab\xffd".to_vec(), entries, ..MessageBatch::default() };
-        assert_eq!(batch.iter().collect::<Vec<_>>(), [("", &b""[..], false), ("", &b"d"[..], true)]);
+        let shown: Vec<_> = batch.iter().map(|one| (one.topic, one.payload, one.retain)).collect();
+        assert_eq!(shown, [("", &b""[..], false), ("", &b"d"[..], true)]);
     }
 }

@@ -6,8 +6,11 @@
 //!     '--------------- in_flight_bytes --------------------'
 //! ```
 
+use crate::alarm::Alarm;
 use crate::message::MessageBatch;
+use crate::outbox::Unsent;
 use crate::queue::{self, Receiver, Refused, Sender, Waker, Weigh};
+use crate::store::Store;
 use crate::thread::{StopSignal, Worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +19,25 @@ use tracing::warn;
 
 /// How long a sink that was told to stop may take to do so.
 const JOIN_MAX: Duration = Duration::from_secs(2);
+
+/// What a sink is started with.
+#[derive(Clone)]
+pub struct SinkSetup {
+    /// Its name in the job.
+    pub name: String,
+    /// The job.
+    pub job: String,
+    /// Number of the process.
+    pub process: usize,
+    /// Generation of the run.
+    pub generation: u64,
+    /// Where the outboxes of a sink that publishes exactly once are.
+    pub store: Arc<dyn Store>,
+    /// Those that earlier runs may not have sent, oldest first.
+    pub unsent: Vec<Unsent>,
+    /// What is raised where it cannot go on.
+    pub alarm: Arc<Alarm>,
+}
 
 /// A running sink. `close` it to publish what is queued; dropping it gives that up.
 pub struct SinkHandle {
@@ -87,11 +109,9 @@ impl SinkHandle {
         };
         let (messages, bytes) = (batch.len() as u64, batch.weight());
         // Counted before the sink's thread can see the batch and count it down again.
-        self.stats.in_flight_bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.stats.offered.fetch_add(messages, Ordering::Relaxed);
+        self.stats.offer(messages, bytes);
         queue.try_send(batch).inspect_err(|_| {
-            self.stats.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            self.stats.offered.fetch_sub(messages, Ordering::Relaxed);
+            self.stats.take_back(messages, bytes);
         })
     }
 
@@ -104,7 +124,7 @@ impl SinkHandle {
 
     /// Offered and not yet published, in bytes; 0 says that everything offered is published.
     pub fn in_flight_bytes(&self) -> usize {
-        self.stats.in_flight_bytes.load(Ordering::Acquire)
+        self.stats.in_flight_bytes()
     }
 
     /// Publishes what is queued and waits for it, no longer than `timeout`.
@@ -114,9 +134,7 @@ impl SinkHandle {
             warn!(sink = %self.name, in_flight_bytes = self.in_flight_bytes(), "sink closed before all was published");
             self.end();
         }
-        let published = self.stats.published.load(Ordering::Acquire);
-        let offered = self.stats.offered.load(Ordering::Acquire);
-        Closed { published, unpublished: offered.saturating_sub(published) }
+        self.stats.closed()
     }
 
     fn end(&mut self) {
@@ -138,6 +156,28 @@ impl Drop for SinkHandle {
 }
 
 impl SinkStats {
+    /// Offered and not yet published, in bytes.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn offer(&self, messages: u64, bytes: usize) {
+        self.in_flight_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.offered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_back(&self, messages: u64, bytes: usize) {
+        self.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.offered.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    /// What is left of what was offered.
+    pub(crate) fn closed(&self) -> Closed {
+        let published = self.published.load(Ordering::Acquire);
+        let offered = self.offered.load(Ordering::Acquire);
+        Closed { published, unpublished: offered.saturating_sub(published) }
+    }
+
     pub(crate) fn add_published(&self, messages: u64, bytes: u64) {
         self.published.fetch_add(messages, Ordering::AcqRel);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

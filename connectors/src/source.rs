@@ -5,13 +5,14 @@
 //! `Boundary` and `End` come on every lane.
 //!
 //! A source is cut by checkpoints: asked for a boundary it puts one into every lane, and with it what
-//! it must be started from to have again all that came after (rule 7.6). What that number counts is
-//! the source's own affair; the engine only keeps it.
+//! it must be started from to have again all that came after (rule 7.6). What that place means is the
+//! source's own affair; the engine only keeps it.
 
 use crate::alarm::Alarm;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, SystemDisk};
 use crate::message::Intake;
+use crate::place::Place;
 use crate::queue::Receiver;
 use crate::thread::{StopSignal, Worker};
 use std::path::PathBuf;
@@ -37,8 +38,12 @@ pub struct SourceSetup {
     pub lane_of: LaneOf,
     /// What stamps arrivals.
     pub clock: Arc<dyn Clock>,
-    /// Where to go on, as its own [`Intake::Boundary`] or [`Intake::End`] said; 0 at the begin.
-    pub next: u64,
+    /// Headers of records that are wanted, by name.
+    pub headers: Vec<String>,
+    /// Which share of a source that can be shared is this one's.
+    pub share: Share,
+    /// Where to go on, as its own [`Intake::Boundary`] or [`Intake::End`] said; empty at the begin.
+    pub next: Place,
     /// Recorded input that arrived from this instant on, microseconds since 1970, is left to a later run.
     pub until_us: Option<i64>,
     /// A folder of its own for what it must keep.
@@ -47,6 +52,15 @@ pub struct SourceSetup {
     pub disk: Arc<dyn Disk>,
     /// What to raise where it cannot keep what it must.
     pub alarm: Arc<Alarm>,
+}
+
+/// Which share of a source a process takes, where the source can be shared (rule 7.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Number of the process.
+    pub process: usize,
+    /// How many there are.
+    pub processes: usize,
 }
 
 /// How long dropping a handle waits for the source's thread.
@@ -83,6 +97,8 @@ pub struct SourceStats {
     pub replayed: AtomicU64,
     /// Messages that had been taken before, and were dropped (rule 7.2).
     pub repeats: AtomicU64,
+    /// Messages that the bus removed before they were taken.
+    pub gone: AtomicU64,
     /// Whether its journal is full, and the source waits for a checkpoint.
     pub journal_full: AtomicBool,
 }
@@ -97,7 +113,9 @@ impl SourceSetup {
             lanes: 1,
             lane_of: Arc::new(|_| 0),
             clock: Arc::new(SystemClock),
-            next: 0,
+            headers: Vec::new(),
+            share: Share { process: 0, processes: 1 },
+            next: Place::default(),
             until_us: None,
             folder: folder.into(),
             disk: Arc::new(SystemDisk),
@@ -128,10 +146,10 @@ impl SourceHandle {
         self.stop.ask_boundary(number);
     }
 
-    /// What came before `next` of a boundary is in a checkpoint that holds: the source need not keep
-    /// it any longer. Returns at once.
-    pub fn committed(&self, next: u64) {
-        self.stop.tell_committed(next);
+    /// A checkpoint holds. What came before `next` of its boundary is in it; what came before `released`
+    /// is in every checkpoint that is kept, and the source need not keep it any longer. Returns at once.
+    pub fn committed(&self, next: &Place, released: &Place) {
+        self.stop.tell_committed(next, released);
     }
 }
 

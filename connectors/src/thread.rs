@@ -1,5 +1,6 @@
 //! The thread of a connector: it can be asked to stop, and waiting for its end has a bound.
 
+use crate::place::Place;
 use crate::queue::Waker;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +10,23 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tracing::error;
 
+/// How far a source is in checkpoints.
+#[derive(Clone, Default)]
+pub(crate) struct Committed {
+    /// What came before is in the newest one.
+    pub(crate) next: Place,
+    /// What came before is in every one that is kept.
+    pub(crate) released: Place,
+}
+
 /// Asks a thread to stop, or a source for something else, and wakes it from whatever it waits for.
 #[derive(Default)]
 pub(crate) struct StopSignal {
     asked: AtomicBool,
     /// Number of the checkpoint that cuts the source next; 0 where none does.
     boundary: AtomicU64,
-    /// What came before this place of the source is in a checkpoint.
-    committed: AtomicU64,
+    committed: Mutex<Committed>,
+    has_committed: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -42,15 +52,21 @@ impl StopSignal {
         Some(self.boundary.swap(0, Ordering::SeqCst)).filter(|number| *number != 0)
     }
 
-    /// Tells a source what it need not keep any longer.
-    pub(crate) fn tell_committed(&self, next: u64) {
-        self.committed.fetch_max(next, Ordering::SeqCst);
+    /// Tells a source of a checkpoint that holds.
+    pub(crate) fn tell_committed(&self, next: &Place, released: &Place) {
+        let committed = Committed { next: next.clone(), released: released.clone() };
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = committed;
+        self.has_committed.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    /// What a source need not keep: everything before this place.
-    pub(crate) fn committed(&self) -> u64 {
-        self.committed.load(Ordering::SeqCst)
+    /// What a source was told last, where that is new.
+    pub(crate) fn take_committed(&self) -> Option<Committed> {
+        // Looked at first, as this is done in the loops of sources.
+        if !self.has_committed.load(Ordering::SeqCst) || !self.has_committed.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        Some(self.committed.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn wake(&self) {

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use connectors::place::Place;
 use timely::scheduling::Activator;
 
+use crate::checkpoint::Committed;
 use crate::control::Boundary;
 
 /// How often an operator that has nothing to do looks at the time.
@@ -13,6 +15,9 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Instead of a boundary's number: the end of all sources.
 pub const END: u64 = u64::MAX;
+
+/// The places of sources by their numbers, as the lanes of one worker know them.
+pub type Marks = Option<Vec<(u16, Place)>>;
 
 /// What the operators of one worker tell each other.
 #[derive(Default)]
@@ -33,12 +38,12 @@ pub struct Board {
     pub boundary: Option<Boundary>,
     /// The sources were asked for it.
     pub is_cut_asked: bool,
-    /// What each source must be started from to have all that came after the boundary with this number,
-    /// or after the end ([`END`]); none where a source ended without saying so. In worker 0, whose lanes
-    /// have news of every source.
-    pub marks: BTreeMap<u64, Option<Vec<u64>>>,
-    /// A checkpoint was committed: what each source need not keep any longer.
-    pub released: Option<Vec<u64>>,
+    /// What the sources of this worker's lanes must be started from to have all that came after the boundary
+    /// with this number, or after the end ([`END`]), each with the number of its source; none where a source
+    /// ended without saying so.
+    pub marks: BTreeMap<u64, Marks>,
+    /// A checkpoint was committed.
+    pub committed: Option<Committed>,
     /// Activates the physical event handler, for what it reads here.
     pub handler: Option<Activator>,
 }

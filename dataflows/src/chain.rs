@@ -16,7 +16,7 @@ use operators::batch::EventBatch;
 use operators::decode::DeadLetter;
 use timely::scheduling::Activator;
 
-use crate::board::{Board, Heartbeat};
+use crate::board::{Board, END, Heartbeat, Marks};
 use crate::checkpoint::PartMessage;
 use crate::control::{Boundary, Control};
 use crate::epoch;
@@ -284,12 +284,20 @@ impl Chain {
         self.number = boundary.number;
         self.is_over = boundary.last;
         // A recorder that has ended has raised the alarm.
-        let _ = self.recorder.send_over_bound(PartMessage::Begin(boundary));
+        let _ = self.recorder.send_over_bound(PartMessage::Begin(boundary, self.marks(boundary.number)));
         self.twins.cut(self.recorder.clone());
         self.twins.digital.boundary(boundary);
         while boundary.last && self.twins.is_writing() {
             self.twins.write_bin_waiting();
         }
+    }
+
+    /// Where the sources of this worker's lanes are cut. Their handler has noted it before it let time go on
+    /// to the boundary; lanes that ended before they were cut are cut by their end.
+    fn marks(&self, number: u64) -> Marks {
+        let mut board = self.board.borrow_mut();
+        let marks = board.marks.remove(&number).or_else(|| board.marks.get(&END).cloned());
+        marks.unwrap_or_else(|| Some(Vec::new()))
     }
 
     /// Works off the stashed events before an instant, in order of (time, twin, source, position).

@@ -28,6 +28,8 @@ pub struct Digital {
     envelope: Envelope,
     listeners: Vec<ListenerPlan>,
     batches: Vec<MessageBatch>,
+    /// Whether the messages of each sink have a key.
+    are_keyed: Vec<bool>,
     rows: Option<Rows>,
     full: Vec<Delivery>,
     json: Vec<u8>,
@@ -38,12 +40,19 @@ pub struct Digital {
 }
 
 impl Digital {
-    /// Collects for these listeners, and the archive if there is one.
-    pub fn new(envelope: Envelope, listeners: Vec<ListenerPlan>, sinks: usize, rows: Option<Rows>) -> Self {
+    /// Collects for these listeners, and the archive if there is one. `are_keyed` says of each sink whether its
+    /// messages have a key.
+    pub fn new(
+        envelope: Envelope,
+        listeners: Vec<ListenerPlan>,
+        are_keyed: &[bool],
+        rows: Option<Rows>,
+    ) -> Self {
         Self {
             envelope,
             listeners,
-            batches: vec![MessageBatch::default(); sinks],
+            batches: vec![MessageBatch::default(); are_keyed.len()],
+            are_keyed: are_keyed.to_vec(),
             rows,
             full: Vec::new(),
             json: Vec::new(),
@@ -107,9 +116,14 @@ impl Digital {
             }
             listener.topic.write(of.id, &of.definition.name, kind, &mut batch.bytes);
             let topic_end = batch.bytes.len() as u32;
+            if self.are_keyed[listener.sink] {
+                batch.bytes.extend_from_slice(of.id.as_bytes());
+            }
+            let key_end = batch.bytes.len() as u32;
             batch.bytes.extend_from_slice(&self.json);
             let payload_end = batch.bytes.len() as u32;
-            batch.entries.push(Entry { topic_end, payload_end, retain: listener.retains(kind) });
+            let (retain, revision) = (listener.retains(kind), of.twin.handled.revision);
+            batch.entries.push(Entry { topic_end, key_end, payload_end, retain, revision });
         }
     }
 }

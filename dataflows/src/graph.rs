@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use connectors::alarm::Alarm;
 use connectors::archive::ArchiveHandle;
 use connectors::clock::Clock;
+use connectors::outbox::OutboxHandle;
 use connectors::queue::Sender;
-use connectors::sink::SinkHandle;
 use connectors::source::SourceHandle;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -44,7 +44,7 @@ use crate::handler::{Coordinator, HandlerStreams, PhysicalEventHandler, physical
 use crate::ingest::Lane;
 use crate::metrics::Metrics;
 use crate::plan::TimeMode;
-use crate::publish::Outlets;
+use crate::publish::{Outlets, SinkPort};
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
 use crate::survey::Answer;
@@ -61,8 +61,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 pub struct Parts {
     /// Its lanes.
     pub lanes: Vec<Lane>,
-    /// The sources themselves, on the first worker of the process that opened them.
-    pub sources: Vec<SourceHandle>,
+    /// The sources themselves with their numbers, on the first worker of the process that opened them.
+    pub sources: Vec<(u16, SourceHandle)>,
     /// How many workers have lanes, in all processes.
     pub workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -70,7 +70,9 @@ pub struct Parts {
     /// Its twins.
     pub twins: Twins,
     /// The sinks of its process.
-    pub sinks: Vec<Arc<SinkHandle>>,
+    pub sinks: Vec<SinkPort>,
+    /// Those that send from outboxes, on the first worker of the process.
+    pub outboxes: Vec<Arc<OutboxHandle>>,
     /// Its archive.
     pub archive: Option<Arc<ArchiveHandle>>,
     /// Takes its part of checkpoints.
@@ -137,6 +139,7 @@ pub fn build<'scope>(
     let commit_parts = CommitParts {
         parts: parts.parts,
         archive: parts.archive,
+        outboxes: parts.outboxes,
         committer: parts.committer,
         alarm: parts.alarm,
     };

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use connectors::place::Place;
 use connectors::source::SourceHandle;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
@@ -23,6 +24,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::board::{Board, END, Heartbeat};
 use crate::chain::Letters;
+use crate::checkpoint::Committed;
 use crate::checkpoint::committer::{CheckpointPhase, CheckpointStats};
 use crate::control::{Addressed, Boundary, Command, Control};
 use crate::epoch;
@@ -38,8 +40,8 @@ type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 pub(crate) struct PhysicalEventHandler {
     /// Its lanes.
     pub(crate) lanes: Vec<Lane>,
-    /// The sources themselves, on the first worker of the process that opened them.
-    pub(crate) sources: Vec<SourceHandle>,
+    /// The sources themselves with their numbers, on the first worker of the process that opened them.
+    pub(crate) sources: Vec<(u16, SourceHandle)>,
     /// How many workers have lanes, in all processes.
     pub(crate) workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -227,7 +229,7 @@ pub(crate) fn physical_event_handler<'scope>(
             if !was_drained && handler.lanes.iter().all(Lane::has_ended) {
                 was_drained = true;
                 news.push(Control::Drained { newest_us: handler.board.borrow().newest_us });
-                handler.mark_end();
+                handler.mark(END, Lane::end);
             }
             if !news.is_empty() {
                 let mut out = control_out.activate();
@@ -266,12 +268,15 @@ impl PhysicalEventHandler {
     fn command_checkpoint(&mut self) -> Option<Boundary> {
         let told_us = self.told_us();
         let mut board = self.board.borrow_mut();
-        let released = board.released.take();
-        if let Some(released) = &released {
-            self.sources.iter().zip(released).for_each(|(source, next)| source.committed(*next));
+        let committed = board.committed.take();
+        if let Some(Committed { places, released, .. }) = &committed {
+            for (number, source) in &self.sources {
+                let of = |places: &[Place]| places.get(usize::from(*number)).cloned().unwrap_or_default();
+                source.committed(&of(places), &of(released));
+            }
         }
         let coordinator = self.coordinator.as_mut()?;
-        if released.is_some() {
+        if committed.is_some() {
             coordinator.committed();
         }
         // Input that has ended is cut by its end.
@@ -298,7 +303,7 @@ impl PhysicalEventHandler {
             && !board.is_cut_asked
         {
             board.is_cut_asked = true;
-            self.sources.iter().for_each(|source| source.boundary(boundary.number));
+            self.sources.iter().for_each(|(_, source)| source.boundary(boundary.number));
         }
         // Recorded input stops at a boundary, which is commanded first.
         let may_stop = match &self.coordinator {
@@ -308,7 +313,7 @@ impl PhysicalEventHandler {
             _ => true,
         };
         if board.stop && may_stop {
-            self.sources.iter().for_each(SourceHandle::stop);
+            self.sources.iter().for_each(|(_, source)| source.stop());
         }
     }
 
@@ -343,20 +348,10 @@ impl PhysicalEventHandler {
         }
     }
 
-    /// Notes for the manifest what each source must be started from.
-    fn mark(&self, number: u64, next: impl Fn(&Lane) -> Option<u64>) {
-        if self.coordinator.is_some() {
-            let marks = self.lanes.iter().map(next).collect();
-            self.board.borrow_mut().marks.insert(number, marks);
-        }
-    }
-
-    /// All lanes of this worker have ended; a boundary that was commanded may not have come to them.
-    fn mark_end(&self) {
-        self.mark(END, Lane::end);
-        if let Some(coordinator) = self.coordinator.as_ref().filter(|one| one.is_under_way) {
-            self.mark(coordinator.number, |lane| lane.mark(coordinator.number));
-        }
+    /// Notes for the checkpoint what the source of each lane must be started from.
+    fn mark(&self, number: u64, next: impl Fn(&Lane) -> Option<Place>) {
+        let marks = self.lanes.iter().map(|lane| Some((lane.source, next(lane)?))).collect();
+        self.board.borrow_mut().marks.insert(number, marks);
     }
 
     /// Whether no worker has anything more to tell: all lanes have ended, or there never was one

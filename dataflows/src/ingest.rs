@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use connectors::message::{Intake, RawMessage};
+use connectors::place::Place;
 use connectors::queue::Receiver;
 use operators::batch::EventBatch;
 use operators::decode::{DeadLetter, Decoder, Message};
@@ -43,9 +44,9 @@ pub struct Lane {
     /// Number of the last checkpoint that has cut this lane.
     number: u64,
     /// What its source must be started from to have again what came after that cut.
-    next: u64,
+    next: Place,
     /// What its source must be started from to have what it did not hand over, once it has ended.
-    end: Option<u64>,
+    end: Option<Place>,
     /// Positions that are not taken any more (rule 7.8).
     quarantined: Arc<BTreeSet<u64>>,
     /// The engine time up to which all is told, for recorded sources.
@@ -97,7 +98,7 @@ impl Lane {
             time,
             millis: 0,
             number: 0,
-            next: 0,
+            next: Place::default(),
             end: None,
             quarantined,
             told: 0,
@@ -146,13 +147,13 @@ impl Lane {
 
     /// What its source must be started from to have all that came after the checkpoint with this number,
     /// which has cut the lane, or came after its end; none where it ended without saying so.
-    pub fn mark(&self, number: u64) -> Option<u64> {
-        if self.number == number { Some(self.next) } else { self.end }
+    pub fn mark(&self, number: u64) -> Option<Place> {
+        if self.number == number { Some(self.next.clone()) } else { self.end.clone() }
     }
 
     /// What its source must be started from to have what it did not hand over, once it has ended.
-    pub fn end(&self) -> Option<u64> {
-        self.end
+    pub fn end(&self) -> Option<Place> {
+        self.end.clone()
     }
 
     /// Takes in what is there, as far as it is admitted. Each stretch of one engine time
@@ -197,6 +198,8 @@ impl Lane {
                     payload: &payload,
                     retained: false,
                     oversize: None,
+                    key: None,
+                    headers: &[],
                 };
                 buffer.dead_letters.push(DeadLetter::of(&message, source, reason, &payload));
                 buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
@@ -228,6 +231,8 @@ impl Lane {
             payload: &raw.payload,
             retained: raw.retained,
             oversize: raw.oversize,
+            key: raw.key.as_deref(),
+            headers: &raw.headers,
         };
         let letters_before = buffer.dead_letters.len();
         if !self.quarantined.is_empty() && self.quarantined.contains(&raw.position) {

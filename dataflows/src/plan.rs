@@ -5,7 +5,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use connectors::archive::ArchiveSettings;
-use connectors::sink::SinkHandle;
+use connectors::outbox::OutboxHandle;
+use connectors::sink::{SinkHandle, SinkSetup};
 use connectors::source::{SourceHandle, SourceSetup};
 use operators::decode::Decoder;
 use operators::digital::{DigitalKind, TopicTemplate};
@@ -48,7 +49,9 @@ pub struct SourcePlan {
     pub name: String,
     /// Reads its messages.
     pub decoder: Decoder,
-    /// Opens it, in process 0 (rule 7.9).
+    /// Whether every process takes a share of it; else it belongs to process 0 (rule 7.9).
+    pub is_shared: bool,
+    /// Opens it, or its share.
     pub open: OpenSource,
 }
 
@@ -60,12 +63,34 @@ pub type OpenSource =
 pub struct SinkPlan {
     /// Name of its connection.
     pub name: String,
-    /// Opens it, in the process with this number (rule 7.9).
+    /// Whether its messages have a key, the twin's id.
+    pub is_keyed: bool,
+    /// Opens it, in each process (rule 7.9).
     pub open: OpenSink,
 }
 
 /// Opens a sink.
-pub type OpenSink = Box<dyn FnOnce(usize) -> Result<SinkHandle, Box<dyn Error + Send + Sync>> + Send>;
+pub type OpenSink = Box<dyn FnOnce(SinkSetup) -> Result<Sink, Box<dyn Error + Send + Sync>> + Send>;
+
+/// A sink that runs.
+pub enum Sink {
+    /// Takes digital events as they come, and publishes them at least once.
+    Direct(SinkHandle),
+    /// Sends what a checkpoint holds, exactly once (rule 7.3).
+    Outbox(OutboxHandle),
+}
+
+impl From<SinkHandle> for Sink {
+    fn from(handle: SinkHandle) -> Self {
+        Sink::Direct(handle)
+    }
+}
+
+impl From<OutboxHandle> for Sink {
+    fn from(handle: OutboxHandle) -> Self {
+        Sink::Outbox(handle)
+    }
+}
 
 /// One listener to digital events.
 #[derive(Clone, Debug)]

@@ -16,7 +16,6 @@ use connectors::archive::ArchiveError;
 use connectors::clock::{Clock, SystemClock};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
-use connectors::sink::SinkHandle;
 use connectors::store::StoreError;
 use timely::scheduling::SyncActivator;
 
@@ -24,6 +23,7 @@ use crate::checkpoint::restore::RestoreError;
 use crate::cluster::{ClusterError, ClusterOptions};
 use crate::control::Command;
 use crate::metrics::Metrics;
+use crate::publish::SinkPort;
 use crate::survey::{Answer, Survey};
 
 /// How long sinks and archive may take to publish what they have when the run ends.
@@ -119,7 +119,7 @@ pub struct Run {
     pub(crate) answers: Mutex<mpsc::Receiver<Answer>>,
     pub(crate) next_survey: AtomicU64,
     pub(crate) workers: timely::communication::WorkerGuards<Result<u64, ArchiveError>>,
-    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) sinks: Vec<SinkPort>,
     pub(crate) unpublished: Arc<AtomicU64>,
     pub(crate) start: Instant,
     pub(crate) alarm: Arc<Alarm>,
@@ -230,9 +230,11 @@ impl Run {
         let mut unpublished = self.unpublished.load(Ordering::Relaxed);
         for sink in self.sinks {
             // The workers are gone, and with them the other holders.
-            if let Some(sink) = Arc::into_inner(sink) {
-                unpublished += sink.close(CLOSE_WAIT).unpublished;
-            }
+            let closed = match sink {
+                SinkPort::Direct(handle) => Arc::into_inner(handle).map(|handle| handle.close(CLOSE_WAIT)),
+                SinkPort::Outbox(handle) => Arc::into_inner(handle).map(|handle| handle.close(CLOSE_WAIT)),
+            };
+            unpublished += closed.map_or(0, |closed| closed.unpublished);
         }
         let last = lock(&self.answers).try_iter().find(|answer| answer.number == 0);
         let here = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What the workers of a process have in common, and the part of each that is made of it: archive,
 //! recorder, twins from the checkpoint, lanes of the sources from where it says.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
@@ -11,8 +12,10 @@ use connectors::alarm::Alarm;
 use connectors::archive::{ArchiveHandle, ArchiveSetup, SegmentRef};
 use connectors::clock::Clock;
 use connectors::disk::Disk;
-use connectors::sink::SinkHandle;
-use connectors::source::SourceSetup;
+use connectors::outbox::OutboxHandle;
+use connectors::place::Place;
+use connectors::queue::Sender;
+use connectors::source::{Share, SourceSetup};
 use connectors::store::Store;
 use operators::adaptation::Adaptation;
 use operators::decode::Decoder;
@@ -22,15 +25,17 @@ use operators::twin::TwinType;
 use tracing::{info, warn};
 
 use crate::checkpoint::committer::{self, CheckpointStats, Commit, CommitterSetup};
+use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
 use crate::checkpoint::restore;
-use crate::checkpoint::{CommitterPort, Mailbox, Manifest};
+use crate::checkpoint::{CommitterPort, Mailbox, Manifest, Part, PartMessage};
 use crate::control::Command;
 use crate::digital::Digital;
 use crate::graph::Parts;
 use crate::ingest::{Lane, LaneLimits};
 use crate::metrics::Metrics;
 use crate::plan::{ArchivePlan, CheckpointPlan, Limits, ListenerPlan, SourcePlan, TimeMode};
+use crate::publish::SinkPort;
 use crate::quarantine::{self, Quarantine};
 use crate::router::BinTable;
 use crate::run::RunError;
@@ -61,11 +66,14 @@ pub(crate) struct Shares {
     pub(crate) time: TimeMode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) sinks: Vec<SinkPort>,
+    /// Which of them sort messages by a key.
+    pub(crate) are_keyed: Vec<bool>,
     pub(crate) unpublished: Arc<AtomicU64>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) workers: usize,
     pub(crate) peers: usize,
+    pub(crate) processes: usize,
     pub(crate) first_worker: usize,
     pub(crate) start: Instant,
     pub(crate) data: PathBuf,
@@ -85,6 +93,7 @@ impl Shares {
         commands: mpsc::Receiver<Command>,
         answers: Option<mpsc::Sender<Answer>>,
         committer: Option<CommitterPort>,
+        has_shared_sources: bool,
     ) -> Result<Vec<WorkerParts>, RunError> {
         let (mut commands, mut answers, mut committer) = (Some(commands), answers, committer);
         let mut parts = Vec::new();
@@ -92,23 +101,18 @@ impl Shares {
             let worker = self.first_worker + index;
             let archive = self.start_archive(worker)?;
             let mailbox = Mailbox::shared();
-            let recorder = recorder::start(RecorderSetup {
-                store: self.store.clone(),
-                generation: self.generation,
-                worker,
-                parts: mailbox.clone(),
-                alarm: self.alarm.clone(),
-            });
+            let recorder = self.start_recorder(worker, mailbox.clone())?;
             let one = Parts {
                 lanes: Vec::new(),
                 sources: Vec::new(),
-                // Sources belong to process 0 (rule 7.9), and have a lane for each of its workers.
-                workers_with_lanes: self.workers,
+                // A source has a lane for each worker of the processes that read it.
+                workers_with_lanes: if has_shared_sources { self.peers } else { self.workers },
                 commands: commands.take(),
                 twins: self.twins()?,
                 sinks: self.sinks.clone(),
+                outboxes: if index == 0 { self.outboxes().into_values().collect() } else { Vec::new() },
                 archive: archive.clone(),
-                recorder: recorder.map_err(RunError::Thread)?,
+                recorder,
                 parts: mailbox,
                 interval: self.checkpoint.interval,
                 committer: committer.take(),
@@ -124,6 +128,41 @@ impl Shares {
             parts.push(Some((one, archive)));
         }
         Ok(parts)
+    }
+
+    /// The sinks that send from outboxes, by their numbers.
+    fn outboxes(&self) -> BTreeMap<u16, Arc<OutboxHandle>> {
+        let numbered = self.sinks.iter().enumerate();
+        let outboxes = numbered.filter_map(|(number, port)| match port {
+            SinkPort::Outbox(handle) => Some((number as u16, handle.clone())),
+            SinkPort::Direct(_) => None,
+        });
+        outboxes.collect()
+    }
+
+    fn start_recorder(
+        &self,
+        worker: usize,
+        parts: Arc<Mailbox<Part>>,
+    ) -> Result<Sender<PartMessage>, RunError> {
+        let outboxes = self.outboxes();
+        let setup = RecorderSetup {
+            store: self.store.clone(),
+            generation: self.generation,
+            worker,
+            parts,
+            outboxes: outboxes.clone(),
+            alarm: self.alarm.clone(),
+        };
+        let recorder = recorder::start(setup).map_err(RunError::Thread)?;
+        for outbox in outboxes.into_values() {
+            let recorder = recorder.clone();
+            outbox.add_waker(Arc::new(move || {
+                // A recorder that has ended waits for nothing.
+                let _ = recorder.send_over_bound(PartMessage::OutboxSent);
+            }));
+        }
+        Ok(recorder)
     }
 
     /// Segments of the archive that an earlier run has left, for this worker: those of the worker with its
@@ -162,7 +201,7 @@ impl Shares {
             None => None,
         };
         let envelope = Envelope::new(&self.job, self.generation, self.types.iter());
-        let digital = Digital::new(envelope, self.listeners.clone(), self.sinks.len(), rows);
+        let digital = Digital::new(envelope, self.listeners.clone(), &self.are_keyed, rows);
         // Bins are dealt out evenly, and hashes fall evenly into bins.
         let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
         let sources = self.source_names.len();
@@ -210,6 +249,7 @@ impl Shares {
             sources: self.source_names.clone(),
             layout: Layout::of(&self.types),
             parts: parts.unwrap_or_default(),
+            unsent: self.unsent(),
             retain: self.checkpoint.retain,
             clock: self.clock.clone(),
             alarm: self.alarm.clone(),
@@ -221,7 +261,21 @@ impl Shares {
         Ok((CommitterPort { commits, committed, stats }, thread))
     }
 
-    /// Opens the sources, from where the checkpoint says, and deals their lanes out to the workers.
+    /// Outboxes that earlier runs may not have sent, of sinks that there still are.
+    fn unsent(&self) -> Vec<OutboxPart> {
+        let outboxes = self.outboxes();
+        let known = |part: &&OutboxPart| outboxes.values().any(|handle| handle.name == part.sink);
+        let all = self.state.iter().flat_map(|state| &state.manifest.outboxes);
+        let (known, gone): (Vec<_>, Vec<_>) = all.partition(known);
+        for part in gone {
+            let messages = part.part.records;
+            warn!(sink = %part.sink, messages, "the job has no such sink any more; what it had to send is dropped");
+        }
+        known.into_iter().cloned().collect()
+    }
+
+    /// Opens the sources of this process, from where the checkpoint says, and deals their lanes out to the
+    /// workers.
     pub(crate) fn open_sources(
         &mut self,
         sources: Vec<SourcePlan>,
@@ -229,9 +283,14 @@ impl Shares {
     ) -> Result<(), RunError> {
         let quarantine = Quarantine::read(&*self.disk, &self.data.join(quarantine::FOLDER), &self.job);
         for (number, source) in sources.into_iter().enumerate() {
-            let SourcePlan { name, decoder, open } = source;
+            let SourcePlan { name, decoder, is_shared, open } = source;
+            if !is_shared && self.first_worker > 0 {
+                continue;
+            }
             let setup = SourceSetup {
                 filters: decoder.filters(),
+                headers: decoder.headers().to_vec(),
+                share: Share { process: self.first_worker / self.workers, processes: self.processes },
                 lanes: self.workers,
                 lane_of: self.lane_of(&decoder),
                 clock: self.clock.clone(),
@@ -267,25 +326,25 @@ impl Shares {
                 ));
             }
             if let Some(Some((first, _))) = parts.first_mut() {
-                first.sources.push(handle);
+                first.sources.push((number as u16, handle));
             }
         }
         Ok(())
     }
 
     /// Where a source goes on.
-    fn next(&self, source: &str) -> u64 {
-        let Some(state) = &self.state else { return 0 };
+    fn next(&self, source: &str) -> Place {
+        let Some(state) = &self.state else { return Place::default() };
         let manifest = &state.manifest;
         if manifest.recorded != (self.time == TimeMode::Recorded) {
             warn!(
                 source,
                 "the job's clock has changed between recorded and live; the source is read from its begin"
             );
-            return 0;
+            return Place::default();
         }
         let mark = manifest.sources.iter().find(|mark| mark.name == source);
-        mark.map_or(0, |mark| mark.next)
+        mark.map_or_else(Place::default, |mark| mark.next.clone())
     }
 
     /// A message is best decoded where its twin lives; where that is another process, anywhere,

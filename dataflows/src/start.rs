@@ -6,6 +6,7 @@
 //! ```
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
@@ -14,7 +15,9 @@ use std::time::Instant;
 use connectors::alarm::Alarm;
 use connectors::archive::{ArchiveError, ArchiveHandle, Committed};
 use connectors::folder::{self, DataFolder};
-use connectors::sink::SinkHandle;
+use connectors::outbox::{OutboxId, Unsent};
+use connectors::parts::PartInfo;
+use connectors::sink::SinkSetup;
 use connectors::store::{self, Store};
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -23,12 +26,14 @@ use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 use tracing::{error, info};
 
+use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::restore::{self, RestoreError};
 use crate::checkpoint::{CheckpointId, Manifest};
 use crate::cluster::{self, Identity};
 use crate::graph::{self, Parts};
 use crate::metrics::Metrics;
-use crate::plan::{CheckpointPlan, Plan};
+use crate::plan::{CheckpointPlan, Plan, Sink};
+use crate::publish::SinkPort;
 use crate::quarantine;
 use crate::run::{CLOSE_WAIT, Run, RunError, RunOptions, Stopper, lock};
 use crate::shares::{SEGMENTS, Shares, State};
@@ -75,8 +80,20 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
     let (unpublished, alarm) = (Arc::new(AtomicU64::new(0)), Arc::new(Alarm::default()));
     let (commands, received) = mpsc::channel();
     let (answered, answers) = mpsc::channel();
-    let sinks = open_sinks(plan.sinks, process, &metrics)?;
     let Begin { generation, manifest, .. } = begin;
+    let are_keyed: Vec<bool> = plan.sinks.iter().map(|sink| sink.is_keyed).collect();
+    let setup = SinkSetup {
+        name: String::new(),
+        job: plan.job.clone(),
+        process,
+        generation,
+        store: store.clone(),
+        unsent: Vec::new(),
+        alarm: alarm.clone(),
+    };
+    let unsent = manifest.as_ref().map_or(&[][..], |manifest| &manifest.outboxes);
+    let sinks = open_sinks(plan.sinks, &setup, processes, unsent, &metrics)?;
+    let has_shared_sources = plan.sources.iter().any(|source| source.is_shared);
     let types = Arc::new(plan.types);
     let state = match manifest {
         Some(manifest) => Some(State {
@@ -101,10 +118,12 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         clock: options.clock,
         disk: options.disk,
         sinks: sinks.clone(),
+        are_keyed,
         unpublished: unpublished.clone(),
         metrics: metrics.clone(),
         workers,
         peers: workers * processes,
+        processes,
         first_worker: workers * process,
         start: Instant::now(),
         data: options.data,
@@ -120,11 +139,10 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         }
         _ => (None, None),
     };
-    let mut parts = shares.parts(received, (process == 0).then_some(answered), committer)?;
+    let mut parts =
+        shares.parts(received, (process == 0).then_some(answered), committer, has_shared_sources)?;
     shares.restore(&mut parts)?;
-    if process == 0 {
-        shares.open_sources(plan.sources, &mut parts)?;
-    }
+    shares.open_sources(plan.sources, &mut parts)?;
     let activator = Arc::new(Mutex::new(None));
     let stopper = Stopper { commands, activator: activator.clone() };
     let (start, first_worker) = (shares.start, shares.first_worker);
@@ -261,17 +279,44 @@ fn work(worker: &mut Worker, parts: Parts, activator: &Mutex<Option<SyncActivato
 
 fn open_sinks(
     plans: Vec<crate::plan::SinkPlan>,
-    process: usize,
+    setup: &SinkSetup,
+    processes: usize,
+    unsent: &[OutboxPart],
     metrics: &Metrics,
-) -> Result<Vec<Arc<SinkHandle>>, RunError> {
+) -> Result<Vec<SinkPort>, RunError> {
     let mut sinks = Vec::new();
     for plan in plans {
-        let handle =
-            (plan.open)(process).map_err(|error| RunError::Connection { name: plan.name.clone(), error })?;
-        metrics.add_sink(&plan.name, handle.stats.clone());
-        sinks.push(Arc::new(handle));
+        // What a process left that is not there any more is sent by one that is.
+        let mine = unsent.iter().filter(|part| part.process as usize % processes == setup.process);
+        let unsent = by_outbox(mine.filter(|part| part.sink == plan.name));
+        let setup = SinkSetup { name: plan.name.clone(), unsent, ..setup.clone() };
+        let sink =
+            (plan.open)(setup).map_err(|error| RunError::Connection { name: plan.name.clone(), error })?;
+        let (port, stats) = match sink {
+            Sink::Direct(handle) => {
+                let stats = handle.stats.clone();
+                (SinkPort::Direct(Arc::new(handle)), stats)
+            }
+            Sink::Outbox(handle) => {
+                let stats = handle.stats.clone();
+                (SinkPort::Outbox(Arc::new(handle)), stats)
+            }
+        };
+        metrics.add_sink(&plan.name, stats);
+        sinks.push(port);
     }
     Ok(sinks)
+}
+
+/// The objects of each process and checkpoint together, oldest checkpoint first.
+fn by_outbox<'a>(parts: impl Iterator<Item = &'a OutboxPart>) -> Vec<Unsent> {
+    let mut outboxes: BTreeMap<(OutboxId, u32), Vec<PartInfo>> = BTreeMap::new();
+    for OutboxPart { process, id, part, .. } in parts {
+        let id = OutboxId { generation: id.generation, number: id.number };
+        outboxes.entry((id, *process)).or_default().push(part.clone());
+    }
+    let unsent = outboxes.into_iter();
+    unsent.map(|((id, partition), parts)| Unsent { partition, id, parts }).collect()
 }
 
 /// Ends the archive of a worker; how many rows are in its files.

@@ -219,10 +219,10 @@ mod tests {
         let mut batch = MessageBatch::default();
         while let Some(due_us) = fleet.next_due_us().filter(|due_us| *due_us < until_us) {
             fleet.advance(due_us, START_US + due_us, &mut batch);
-            for (topic, payload, retain) in batch.iter() {
-                assert!(!retain);
-                let payload = String::from_utf8_lossy(payload).into_owned();
-                arrived.push((due_us, topic.to_owned(), payload));
+            for message in batch.iter() {
+                assert!(!message.retain);
+                let payload = String::from_utf8_lossy(message.payload).into_owned();
+                arrived.push((due_us, message.topic.to_owned(), payload));
             }
             batch.clear();
         }
@@ -345,8 +345,8 @@ mod tests {
         let mut batch = MessageBatch::default();
         fleet.advance(2_000_500, START_US + 2_000_500, &mut batch);
         assert_eq!(batch.len(), 3);
-        for (_, payload, _) in batch.iter() {
-            let payload: serde_json::Value = serde_json::from_slice(payload).expect("JSON");
+        for message in batch.iter() {
+            let payload: serde_json::Value = serde_json::from_slice(message.payload).expect("JSON");
             assert_eq!(payload["timestamp"], 1_646_847_378_104_i64);
         }
         assert_eq!((fleet.measured(), fleet.lost()), (3, 0));

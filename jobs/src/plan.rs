@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use connectors::sink::SinkSetup;
 use connectors::source::SourceSetup;
 use connectors::{file, mqtt};
 use dataflows::plan::{
@@ -26,10 +27,12 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     let client_id = |name: &str| client_ids.get(name).cloned().unwrap_or_default();
     let sources = checked.sources.into_iter().enumerate().map(|(source, (name, routes))| SourcePlan {
         decoder: Decoder::new(source as u16, routes),
+        is_shared: false,
         open: open_source(&definition.connections[&name], client_id(&name)),
         name,
     });
     let sinks = checked.sinks.into_iter().map(|name| SinkPlan {
+        is_keyed: false,
         open: open_sink(&name, &definition.connections[&name], client_id(&name)),
         name,
     });
@@ -70,14 +73,15 @@ fn open_source(connection: &ConnectionSettings, client_id: String) -> OpenSource
 /// Sinks are each process's own, so each has a client id, or a file, of its own (rule 7.9).
 fn open_sink(name: &str, connection: &ConnectionSettings, client_id: String) -> OpenSink {
     let (name, connection) = (name.to_owned(), connection.clone());
-    Box::new(move |process: usize| {
+    Box::new(move |setup: SinkSetup| {
+        let process = setup.process;
         Ok(match connection {
             ConnectionSettings::Mqtt(mqtt) => {
-                mqtt::sink::start(&name, &mqtt, &format!("{client_id}-sink-{process}"))?
+                mqtt::sink::start(&name, &mqtt, &format!("{client_id}-sink-{process}"))?.into()
             }
             ConnectionSettings::File(mut file) => {
                 file.path = path_of_process(&file.path, process);
-                file::sink::start(&name, &file)?
+                file::sink::start(&name, &file)?.into()
             }
         })
     })

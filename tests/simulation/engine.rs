@@ -135,20 +135,22 @@ impl Site {
             sources: vec![SourcePlan {
                 name: "script".into(),
                 decoder,
+                is_shared: false,
                 open: Box::new(move |setup| {
                     play(script, progress, clock, Chance::new(seed), setup).map_err(Into::into)
                 }),
             }],
             sinks: vec![SinkPlan {
                 name: "ear".into(),
+                is_keyed: false,
                 open: Box::new(move |_| {
                     let each = move |batch: &connectors::message::MessageBatch| {
-                        let events = batch.iter().map(|(_, payload, _)| {
-                            serde_json::from_slice::<Value>(payload).expect("an event is JSON")
+                        let events = batch.iter().map(|message| {
+                            serde_json::from_slice::<Value>(message.payload).expect("an event is JSON")
                         });
                         heard.lock().expect("no test panics with it").extend(events);
                     };
-                    memory::sink("ear", each).map_err(Into::into)
+                    memory::sink("ear", each).map(Into::into).map_err(Into::into)
                 }),
             }],
             listeners: vec![ListenerPlan {

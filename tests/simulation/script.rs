@@ -92,9 +92,7 @@ impl Script {
             arrived_at_us: arrival_us(position),
             topic: Bytes::from(format!("{stream}/{twin}")),
             payload: Bytes::from(payload),
-            retained: false,
-            duplicate: false,
-            oversize: None,
+            ..RawMessage::default()
         });
         for (text, n) in draft.elements {
             match n {

@@ -5,7 +5,7 @@
 //! behind what the file already holds, and reach the file whenever the queue runs empty.
 
 use super::{FileError, FileSettings};
-use crate::message::{MessageBatch, Receipt};
+use crate::message::{MessageBatch, Outgoing, Receipt};
 use crate::queue::Weigh;
 use crate::reminder::Reminder;
 use crate::sink::{SinkHandle, SinkWork};
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     fn add(&mut self, batch: &MessageBatch) {
-        for (topic, payload, _) in batch.iter() {
+        for Outgoing { topic, payload, .. } in batch.iter() {
             add_line(&mut self.lines, topic, payload);
             self.held.bytes += (topic.len() + payload.len()) as u64;
         }

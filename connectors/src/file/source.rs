@@ -19,6 +19,7 @@ use super::{FileClock, FileError, FileSettings};
 use crate::clock::Clock;
 use crate::lanes::Lanes;
 use crate::message::{Intake, OVERSIZE_KEPT_BYTES, RawMessage};
+use crate::place::Place;
 use crate::queue::Closed;
 use crate::source::{SourceHandle, SourceSetup, SourceStats};
 use crate::thread::{StopSignal, Worker, unpark_current};
@@ -53,7 +54,7 @@ pub fn start(setup: SourceSetup, settings: &FileSettings) -> Result<SourceHandle
         clock,
         stats: stats.clone(),
         stop: stop.clone(),
-        begin: next,
+        begin: next.number(),
         until_us,
         is_over: false,
         position: 0,
@@ -92,7 +93,7 @@ impl Source {
         self.stop.set_waker(waker);
         self.stats.set_connected(true);
         if self.read().is_ok() {
-            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: self.position });
+            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: Place::at(self.position) });
             // An error says that nobody reads the lanes any more, which is an end as good.
             _ = self.lanes.flush_over_bound();
             info!(source = %self.name, messages = self.position, "file read to its end");
@@ -125,7 +126,7 @@ impl Source {
     fn hand_over(&mut self) -> Result<(), Closed> {
         loop {
             if let Some(number) = self.stop.take_boundary() {
-                self.lanes.push_all(&Intake::Boundary { number, next: self.position });
+                self.lanes.push_all(&Intake::Boundary { number, next: Place::at(self.position) });
             }
             self.lanes.flush()?;
             if !self.lanes.are_blocked() || self.stop.is_asked() {
@@ -160,8 +161,7 @@ impl Source {
             topic: line.topic,
             payload: line.payload,
             retained: line.retained,
-            duplicate: false,
-            oversize: None,
+            ..RawMessage::default()
         });
     }
 
@@ -217,7 +217,7 @@ mod tests {
             lanes,
             lane_of: Arc::new(|topic: &[u8]| usize::from(*topic.last().unwrap_or(&0))),
             clock: Arc::new(ManualClock::new(77)),
-            next,
+            next: Place::at(next),
             ..SourceSetup::new("press", &[], "")
         };
         let source = start(setup, &settings).expect("started");
@@ -329,7 +329,7 @@ mod tests {
         };
         let (messages, end) = from(FileClock::Live, 3);
         assert_eq!(messages, ["4 @77 a 4"]);
-        assert_eq!(end, Some(Intake::End { newest_us: Some(77), next: 4 }));
+        assert_eq!(end, Some(Intake::End { newest_us: Some(77), next: Place::at(4) }));
         let (messages, _) = from(FileClock::Recorded, 300_000);
         assert_eq!(messages, ["3 @300000 a 3", "4 @400000 a 4"]);
         assert_eq!(from(FileClock::Recorded, u64::MAX / 4).0, [""; 0]);
@@ -350,7 +350,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(next, taken);
+        assert_eq!(next, Place::at(taken));
         assert_eq!(source.lanes[1].recv(), Some(Intake::Boundary { number: 7, next }));
     }
 

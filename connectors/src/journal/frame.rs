@@ -238,6 +238,7 @@ fn decode_record(left: &mut Bytes, position: u64, arrived_at_us: i64) -> Option<
                 retained: has(RETAINED),
                 duplicate: has(DUPLICATE),
                 oversize,
+                ..RawMessage::default()
             };
             Some(Record::Message { packet_id, message })
         }

@@ -45,9 +45,7 @@ fn message(packet_id: u16, topic: &str, payload: &[u8]) -> Record {
         arrived_at_us: 0,
         topic: Bytes::copy_from_slice(topic.as_bytes()),
         payload: Bytes::copy_from_slice(payload),
-        retained: false,
-        duplicate: false,
-        oversize: None,
+        ..RawMessage::default()
     };
     Record::Message { packet_id, message }
 }

@@ -71,9 +71,8 @@ mod tests {
             arrived_at_us: 0,
             topic: topic.into(),
             payload: payload.into(),
-            retained: false,
             duplicate,
-            oversize: None,
+            ..RawMessage::default()
         }
     }
 

@@ -29,6 +29,7 @@ use crate::failpoint::{self, Failpoint};
 use crate::journal::{Journal, JournalError, JournalSetup, Record};
 use crate::lanes::Lanes;
 use crate::message::Intake;
+use crate::place::Place;
 use crate::queue::{Closed, Waker};
 use crate::reminder::Reminder;
 use crate::source::{SourceHandle, SourceSetup, SourceStats};
@@ -90,6 +91,7 @@ pub fn start(
             repeats.see(*packet_id, message);
         }
     });
+    let next = next.number();
     let journal = journal.and_then(|mut journal| journal.go_on_at(next).map(|()| journal));
     let journal = journal.map_err(|error| MqttError::Journal { name: name.clone(), error })?;
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
@@ -132,7 +134,6 @@ pub fn start(
         outage,
         newest_us: None,
         largest_bytes: 0,
-        committed: 0,
         trouble: Reminder::default(),
     };
     let (event_loop, runtime) = (connection.event_loop, connection.runtime);
@@ -180,7 +181,6 @@ struct Source {
     newest_us: Option<i64>,
     /// The largest payload of the last read.
     largest_bytes: usize,
-    committed: u64,
     /// Files of the journal that cannot be removed.
     trouble: Reminder,
 }
@@ -243,7 +243,7 @@ impl Source {
             self.acknowledge()
         });
         if !matches!(outcome, Err(Ended::Failed)) {
-            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: self.next });
+            self.lanes.push_all(&Intake::End { newest_us: self.newest_us, next: Place::at(self.next) });
         }
         // An error says that nobody reads the lanes any more, which is an end as good.
         _ = self.lanes.flush_over_bound();
@@ -344,15 +344,13 @@ impl Source {
             return Err(Ended::Stopped);
         }
         self.acknowledge()?;
-        let committed = self.stop.committed();
-        if committed > self.committed {
-            self.committed = committed;
-            self.truncate(committed);
+        if let Some(told) = self.stop.take_committed() {
+            self.truncate(told.released.number());
         }
         if let Some(number) = self.stop.take_boundary() {
             // A checkpoint must not have what a loss of power could take away: it would come again.
             self.journal.wait_synced()?;
-            self.lanes.push_all(&Intake::Boundary { number, next: self.next });
+            self.lanes.push_all(&Intake::Boundary { number, next: Place::at(self.next) });
         }
         Ok(self.lanes.flush()?)
     }

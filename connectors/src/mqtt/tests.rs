@@ -4,6 +4,7 @@ use super::embedded::{self, Broker};
 use super::{MqttSettings, sink, source};
 use crate::clock::ManualClock;
 use crate::message::{Intake, MessageBatch, RawMessage};
+use crate::place::Place;
 use crate::queue::{Received, Refused};
 use crate::secret::Secret;
 use crate::sink::{Closed, SinkHandle};
@@ -208,7 +209,7 @@ fn a_stopped_source_closes_its_lanes() {
     wait_for(|| source.stats.connected.load(Ordering::Relaxed));
     source.stop();
     for lane in &source.lanes {
-        assert_eq!(lane.recv(), Some(Intake::End { newest_us: None, next: 1 }));
+        assert_eq!(lane.recv(), Some(Intake::End { newest_us: None, next: Place::at(1) }));
         assert_eq!(lane.recv(), None);
     }
 }

@@ -66,10 +66,10 @@ impl Window {
         let is_valid = |topic: &str| {
             !topic.is_empty() && topic.len() <= TOPIC_BYTES_MAX && !topic.contains(['+', '#', '\0'])
         };
-        let verdicts: Vec<bool> = batch.iter().map(|(topic, _, _)| is_valid(topic)).collect();
+        let verdicts: Vec<bool> = batch.iter().map(|message| is_valid(message.topic)).collect();
         let invalid = batch.iter().zip(&verdicts).filter(|(_, valid)| !**valid);
         let invalid: Vec<String> =
-            invalid.map(|((topic, _, _), _)| topic.chars().take(200).collect()).collect();
+            invalid.map(|(message, _)| message.topic.chars().take(200).collect()).collect();
         let valid_count = batch.len() - invalid.len();
         let MessageBatch { bytes, entries, receipt } = batch;
         let bytes = Bytes::from(bytes);
@@ -77,9 +77,11 @@ impl Window {
         for (entry, valid) in entries.iter().zip(verdicts) {
             let (topic_end, end) = (entry.topic_end as usize, entry.payload_end as usize);
             if valid {
+                // MQTT has no keys.
+                let payload_begin = (entry.key_end as usize).clamp(topic_end, bytes.len());
                 // A valid topic is not empty, so its ends lie within the bytes; the payload's may not.
-                let end = end.clamp(topic_end, bytes.len());
-                let (topic, payload) = (bytes.slice(begin..topic_end), bytes.slice(topic_end..end));
+                let end = end.clamp(payload_begin, bytes.len());
+                let (topic, payload) = (bytes.slice(begin..topic_end), bytes.slice(payload_begin..end));
                 self.messages.push_back(Message {
                     topic,
                     payload,

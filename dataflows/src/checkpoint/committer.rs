@@ -12,12 +12,13 @@ use connectors::alarm::Alarm;
 use connectors::clock::Clock;
 use connectors::failpoint::{self, Failpoint};
 use connectors::parts::{self, PartInfo};
+use connectors::place::Place;
 use connectors::store::Store;
 use operators::layout::Layout;
 use tracing::{debug, info, warn};
 
-use super::manifest::{MANIFESTS, PARTS, id_of, manifest_name, merged_name};
-use super::{CheckpointId, Committed, Mailbox, Manifest, Part, SourceMark};
+use super::manifest::{MANIFESTS, OutboxPart, PARTS, id_of, manifest_name, merged_name};
+use super::{CheckpointId, Committed, Mailbox, Manifest, Outbox, Part, SourceMark};
 
 /// Objects that a checkpoint may consist of before they are merged, for each worker.
 const OBJECTS_MAX_PER_WORKER: usize = 16;
@@ -42,6 +43,8 @@ pub struct CommitterSetup {
     pub layout: Layout,
     /// Objects that the state began with, oldest first.
     pub parts: Vec<PartInfo>,
+    /// Outboxes that earlier runs may not have sent.
+    pub unsent: Vec<OutboxPart>,
     /// How many checkpoints are kept.
     pub retain: usize,
     /// What stamps checkpoints.
@@ -62,7 +65,7 @@ pub struct Commit {
     /// The run ends with it.
     pub last: bool,
     /// Where each source goes on.
-    pub marks: Vec<u64>,
+    pub places: Vec<Place>,
     /// The parts of all workers.
     pub parts: Vec<Part>,
 }
@@ -145,7 +148,7 @@ struct Kept {
     /// The objects that it consists of.
     objects: Vec<String>,
     /// Where each source goes on, in the order of the job; none where the checkpoint does not say.
-    marks: Vec<Option<u64>>,
+    places: Vec<Option<Place>>,
 }
 
 impl Committer {
@@ -158,41 +161,45 @@ impl Committer {
             if let Some(manifest) = manifest {
                 self.keep(&manifest);
             } else {
-                self.kept.push_back(Kept { id, objects: Vec::new(), marks: Vec::new() });
+                self.kept.push_back(Kept { id, objects: Vec::new(), places: Vec::new() });
             }
         }
         Ok(())
     }
 
     fn keep(&mut self, manifest: &Manifest) {
-        let mark =
-            |name: &String| manifest.sources.iter().find(|mark| mark.name == *name).map(|mark| mark.next);
+        let place = |name: &String| {
+            let mark = manifest.sources.iter().find(|mark| mark.name == *name);
+            mark.map(|mark| mark.next.clone())
+        };
         self.kept.push_back(Kept {
             id: manifest.id,
-            objects: manifest.parts.iter().map(|part| part.name.clone()).collect(),
-            marks: self.setup.sources.iter().map(mark).collect(),
+            objects: manifest.objects().map(|part| part.name.clone()).collect(),
+            places: self.setup.sources.iter().map(place).collect(),
         });
     }
 
     /// What each source need not keep: all before what the oldest checkpoint goes on from.
-    fn released(&self) -> Vec<u64> {
+    fn released(&self) -> Vec<Place> {
         let of = |source: usize| {
-            let marks = self.kept.iter().filter(|kept| !kept.marks.is_empty());
-            marks.map(|kept| kept.marks[source].unwrap_or(0)).min().unwrap_or(0)
+            let places = self.kept.iter().filter_map(|kept| kept.places.get(source));
+            let places = places.map(|place| place.clone().unwrap_or_default());
+            places.reduce(|one, other| one.earlier(&other)).unwrap_or_default()
         };
         (0..self.setup.sources.len()).map(of).collect()
     }
 
     fn take(&mut self, commit: Commit) -> io::Result<()> {
         let start = Instant::now();
-        let Commit { number, last, marks, mut parts } = commit;
+        let Commit { number, last, places, mut parts } = commit;
         self.setup.stats.set_phase(CheckpointPhase::Committing);
         parts.sort_by_key(|part| part.worker);
         let added: Vec<PartInfo> = parts.iter().filter_map(|part| part.object.clone()).collect();
         let added_bytes: u64 = added.iter().map(|part| part.bytes).sum();
         self.setup.parts.extend(added);
         let id = CheckpointId { generation: self.setup.generation, number };
-        let manifest = self.manifest(id, &marks, &parts);
+        self.note_outboxes(id, &parts);
+        let manifest = self.manifest(id, &places, &parts);
         failpoint::hit(Failpoint::ManifestWrite)?;
         self.setup.store.put(&manifest_name(id), &manifest.encode())?;
         failpoint::hit(Failpoint::ManifestCommitted)?;
@@ -207,16 +214,16 @@ impl Committer {
         if let Err(error) = self.remove_old(id) {
             warn!(%error, "old checkpoints are not removed");
         }
-        self.setup.committed.put(Committed { number, last, released: self.released() });
+        self.setup.committed.put(Committed { number, last, places, released: self.released() });
         if !last {
             self.compact(id)?;
         }
         Ok(())
     }
 
-    fn manifest(&self, id: CheckpointId, marks: &[u64], parts: &[Part]) -> Manifest {
+    fn manifest(&self, id: CheckpointId, places: &[Place], parts: &[Part]) -> Manifest {
         let lost_us = parts.first().map(|part| part.lost_us.clone()).unwrap_or_default();
-        let sources = self.setup.sources.iter().zip(marks).enumerate();
+        let sources = self.setup.sources.iter().zip(places).enumerate();
         Manifest {
             job: self.setup.job.clone(),
             id,
@@ -229,13 +236,35 @@ impl Committer {
             sources: sources
                 .map(|(number, (name, next))| SourceMark {
                     name: name.clone(),
-                    next: *next,
+                    next: next.clone(),
                     lost_us: lost_us.get(number).copied().flatten(),
                 })
                 .collect(),
             layout: self.setup.layout.clone(),
             parts: self.setup.parts.clone(),
             archive: parts.iter().map(|part| part.archive.clone()).collect(),
+            outboxes: self.setup.unsent.clone(),
+        }
+    }
+
+    /// Outboxes stay in manifests until they are known to be sent; those of this checkpoint come behind.
+    fn note_outboxes(&mut self, id: CheckpointId, parts: &[Part]) {
+        let outboxes = || parts.iter().flat_map(|part| &part.outboxes);
+        let processes = outboxes().map(|outbox| outbox.process + 1).max().unwrap_or(1);
+        self.setup.unsent.retain(|unsent| {
+            // What a process left that is not there any more is sent by one that is.
+            let mut of = outboxes()
+                .filter(|outbox| outbox.sink == unsent.sink && outbox.process == unsent.process % processes);
+            of.all(|outbox| match outbox.sent {
+                None => true,
+                Some(sent) => unsent.id.generation == id.generation && unsent.id.number > sent,
+            })
+        });
+        for Outbox { sink, process, part, .. } in outboxes() {
+            if let Some(part) = part {
+                let (sink, process, part) = (sink.clone(), *process, part.clone());
+                self.setup.unsent.push(OutboxPart { sink, process, id, part });
+            }
         }
     }
 

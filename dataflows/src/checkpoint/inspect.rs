@@ -19,7 +19,7 @@ pub fn list(store: &dyn Store) -> Result<Vec<Listed>, RestoreError> {
 
 /// Reads all of a checkpoint; what is wrong with it, if something is.
 pub fn verify(store: &dyn Store, manifest: &Manifest) -> Result<(), RestoreError> {
-    let verified = manifest.parts.iter().try_for_each(|part| parts::verify(store, part));
+    let verified = manifest.objects().try_for_each(|part| parts::verify(store, part));
     verified.map_err(|error| RestoreError::Part { id: manifest.id, error })
 }
 

@@ -4,6 +4,7 @@
 //! ```text
 //!   manifests/<generation>-<number>.manifest    head | length u32 | crc u32 | JSON
 //!   parts/<generation>-<number>-<worker>.part   records of twins (connectors::parts)
+//!   parts/..-<worker>-outbox-<sink>.part        messages to send (connectors::outbox)
 //! ```
 //! Names sort in the order of the checkpoints.
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use connectors::archive::ArchivePart;
 use connectors::format::{Format, FormatError};
 use connectors::parts::PartInfo;
+use connectors::place::Place;
 use operators::layout::Layout;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +81,22 @@ pub struct Manifest {
     pub parts: Vec<PartInfo>,
     /// The archive of each worker.
     pub archive: Vec<ArchivePart>,
+    /// What goes out exactly once and was not known to be sent, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outboxes: Vec<OutboxPart>,
+}
+
+/// Messages of a checkpoint that go out through a sink once it holds (rule 7.3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutboxPart {
+    /// Name of the sink.
+    pub sink: String,
+    /// Number of the process that sends them.
+    pub process: u32,
+    /// The checkpoint that they belong to.
+    pub id: CheckpointId,
+    /// The messages.
+    pub part: PartInfo,
 }
 
 /// Where a source goes on.
@@ -87,7 +105,7 @@ pub struct SourceMark {
     /// Name of its connection.
     pub name: String,
     /// What it is started from to have again all that came after the checkpoint.
-    pub next: u64,
+    pub next: Place,
     /// When it was last lost, microseconds since 1970.
     pub lost_us: Option<i64>,
 }
@@ -105,9 +123,14 @@ impl Manifest {
         serde_json::from_slice(json).map_err(|error| FormatError::Damaged(error.to_string()))
     }
 
+    /// All its objects: those with twins, and those with messages.
+    pub fn objects(&self) -> impl Iterator<Item = &PartInfo> {
+        self.parts.iter().chain(self.outboxes.iter().map(|outbox| &outbox.part))
+    }
+
     /// Bytes of its objects.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes).sum()
+        self.objects().map(|part| part.bytes).sum()
     }
 }
 
@@ -124,6 +147,11 @@ pub fn id_of(name: &str) -> Option<CheckpointId> {
 /// The name of a worker's object.
 pub fn part_name(id: CheckpointId, worker: usize) -> String {
     format!("{PARTS}{:010}-{:010}-{worker}.part", id.generation, id.number)
+}
+
+/// The name of the object with a worker's messages for a sink.
+pub fn outbox_name(id: CheckpointId, worker: usize, sink: u16) -> String {
+    format!("{PARTS}{:010}-{:010}-{worker}-outbox-{sink}.part", id.generation, id.number)
 }
 
 /// The name of the object that all before a checkpoint, and itself, are merged into.
@@ -145,7 +173,7 @@ mod tests {
             bins: 1_024,
             twins: 5,
             recorded: false,
-            sources: vec![SourceMark { name: "plant".into(), next: 42, lost_us: Some(7) }],
+            sources: vec![SourceMark { name: "plant".into(), next: Place::at(42), lost_us: Some(7) }],
             layout: Layout { types: Vec::new() },
             parts: vec![PartInfo {
                 name: part_name(CheckpointId { generation: 3, number: 17 }, 1),
@@ -154,6 +182,7 @@ mod tests {
                 checksum: 9,
             }],
             archive: Vec::new(),
+            outboxes: Vec::new(),
         }
     }
 

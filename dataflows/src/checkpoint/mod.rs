@@ -5,11 +5,13 @@
 //!  worker 0 commands ─► sources put a boundary into their lanes ─► chains cut where it has passed
 //!
 //!  each worker:  chain ── blocks of twins ──────────────────►┐
-//!                publish ── boundary ─► archive: segments ──►├─ recorder ─► object in the store ─► part
+//!                publish ── messages for outboxes ──────────►│
+//!                        ├─ boundary ─► archive: segments ──►├─ recorder ─► objects in the store ─► part
 //!                        └─ sinks: all before it published ─►┘  (thread)                           │
 //!                                                                                                  ▼
 //!  worker 0:     all parts and the sources' marks ─► committer (thread) ─► manifest, written last
-//!  each worker:  ◄── committed ── archive makes the files it decided on, journals let go, old ones go
+//!  each worker:  ◄── committed ── archive makes the files it decided on, journals let go, old ones go,
+//!                                 outboxes are sent (rule 7.3)
 //! ```
 //! One checkpoint is under way at a time. It is complete when its manifest is there; a crash before that
 //! leaves objects that nobody lists, which are removed later. Nothing waits for a disk but the two threads.
@@ -24,11 +26,14 @@ mod streams;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use connectors::archive::ArchivePart;
+use connectors::message::MessageBatch;
 use connectors::parts::PartInfo;
+use connectors::place::Place;
 use connectors::queue::{Sender, Weigh};
 use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
+use crate::board::Marks;
 use crate::control::Boundary;
 
 pub use manifest::{CheckpointId, Manifest, SourceMark};
@@ -38,8 +43,8 @@ pub(crate) use streams::{CommitParts, commit};
 /// What a recorder learns of its worker's part of a checkpoint.
 #[derive(Debug)]
 pub enum PartMessage {
-    /// The worker has cut.
-    Begin(Boundary),
+    /// The worker has cut, and its lanes have come to these places.
+    Begin(Boundary, Marks),
     /// Twins of one bin.
     Block {
         /// Number of the bin.
@@ -56,6 +61,20 @@ pub enum PartMessage {
         /// How many twins the worker has.
         twins: u64,
     },
+    /// Messages for the outbox of a sink.
+    Outgoing {
+        /// Number of the sink.
+        sink: u16,
+        /// The messages.
+        batch: MessageBatch,
+    },
+    /// No more messages come for the outbox of a sink in this checkpoint.
+    OutboxEnd {
+        /// Number of the sink.
+        sink: u16,
+    },
+    /// An outbox of an earlier checkpoint was sent.
+    OutboxSent,
     /// What the archive has of this checkpoint is durable.
     Archived(ArchivePart),
     /// All messages that went out before the cut are published.
@@ -66,6 +85,7 @@ impl Weigh for PartMessage {
     fn weight(&self) -> usize {
         match self {
             PartMessage::Block { records, .. } => size_of::<Self>() + records.len(),
+            PartMessage::Outgoing { batch, .. } => size_of::<Self>() + batch.weight(),
             _ => size_of::<Self>(),
         }
     }
@@ -109,6 +129,24 @@ pub struct Part {
     pub lost_us: Vec<Option<i64>>,
     /// How many twins the worker has.
     pub twins: u64,
+    /// Where the sources of the worker's lanes go on, by their numbers; none where one does not say.
+    pub marks: Marks,
+    /// What goes out exactly once.
+    pub outboxes: Vec<Outbox>,
+}
+
+/// What of a worker's messages goes out through a sink once the checkpoint holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// Name of the sink.
+    pub sink: String,
+    /// Number of the worker's process.
+    pub process: u32,
+    /// The messages; none where there are none.
+    pub part: Option<PartInfo>,
+    /// Up to which checkpoint of this run the process has sent its outboxes; 0 where only those of earlier runs,
+    /// none where not even those.
+    pub sent: Option<u64>,
 }
 
 /// A checkpoint holds.
@@ -118,8 +156,10 @@ pub struct Committed {
     pub number: u64,
     /// The run ends with it.
     pub last: bool,
+    /// Where each source goes on from it.
+    pub places: Vec<Place>,
     /// What each source need not keep: all before these, which the oldest kept checkpoint goes on from.
-    pub released: Vec<u64>,
+    pub released: Vec<Place>,
 }
 
 /// What a thread has for an operator: put in there, taken out here; the worker is woken.

@@ -106,7 +106,8 @@ pub fn find(store: &dyn Store, job: &str) -> Result<Option<Found>, RestoreError>
         if manifest.job != job {
             return Err(RestoreError::OtherJob { id: *id, found: manifest.job, job: job.to_owned() });
         }
-        match manifest.parts.iter().try_for_each(|part| parts::verify(store, part)) {
+        let verified = manifest.objects().try_for_each(|part| parts::verify(store, part));
+        match verified {
             Ok(()) => return Ok(Some(Found { manifest, is_newest: ids.last() == Some(id) })),
             Err(error) => {
                 warn!(checkpoint = %id, %error, "checkpoint not whole; falling back to the one before");

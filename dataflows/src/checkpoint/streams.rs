@@ -7,6 +7,8 @@ use std::sync::{Arc, mpsc};
 
 use connectors::alarm::Alarm;
 use connectors::archive::ArchiveHandle;
+use connectors::outbox::OutboxHandle;
+use connectors::place::Place;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
@@ -16,7 +18,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::committer::{CheckpointPhase, CheckpointStats, Commit};
 use super::{Committed, Mailbox, Part};
-use crate::board::{Board, END};
+use crate::board::Board;
 use crate::control::Addressed;
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
@@ -27,6 +29,8 @@ pub(crate) struct CommitParts {
     pub(crate) parts: Arc<Mailbox<Part>>,
     /// Its archive, which makes files of what is committed.
     pub(crate) archive: Option<Arc<ArchiveHandle>>,
+    /// What sends from outboxes, on the first worker of the process.
+    pub(crate) outboxes: Vec<Arc<OutboxHandle>>,
     /// The committer, on worker 0.
     pub(crate) committer: Option<CommitterPort>,
     /// What is raised where a checkpoint cannot be made.
@@ -45,17 +49,18 @@ pub struct CommitterPort {
 
 /// Builds the three operators.
 pub(crate) fn commit<'scope>(scope: Scope<'scope, u64>, parts: CommitParts, board: Rc<RefCell<Board>>) {
-    let CommitParts { parts, archive, committer, alarm } = parts;
+    let CommitParts { parts, archive, outboxes, committer, alarm } = parts;
     let durable = durable_parts(scope, parts);
-    let committed = commit_all(durable, committer, alarm, board.clone());
+    let committed = commit_all(durable, committer, alarm);
     committed.sink(Exchange::new(Addressed::address), "Committed", move |(input, _frontier)| {
         input.for_each(|_, data| {
             for Addressed { what: committed, .. } in data.drain(..) {
                 if let Some(archive) = &archive {
                     archive.committed(committed.number);
                 }
+                outboxes.iter().for_each(|outbox| outbox.committed(committed.number));
                 let mut board = board.borrow_mut();
-                board.released = Some(committed.released);
+                board.committed = Some(committed);
                 if let Some(handler) = &board.handler {
                     handler.activate();
                 }
@@ -97,7 +102,6 @@ fn commit_all<'scope>(
     parts: StreamVec<'scope, u64, Addressed<Part>>,
     mut committer: Option<CommitterPort>,
     alarm: Arc<Alarm>,
-    board: Rc<RefCell<Board>>,
 ) -> StreamVec<'scope, u64, Addressed<Committed>> {
     let scope = parts.scope();
     let peers = scope.peers();
@@ -126,7 +130,7 @@ fn commit_all<'scope>(
                         continue;
                     }
                     let parts = open.remove(&number).unwrap_or_default();
-                    let Some(commit) = complete(number, parts, &mut board.borrow_mut()) else {
+                    let Some(commit) = complete(number, parts) else {
                         alarm.raise(
                             "a source ended without saying where, so no checkpoint can be made of it; \
                              start again: the run goes on from the checkpoint before",
@@ -159,12 +163,20 @@ fn commit_all<'scope>(
 }
 
 /// All that a manifest says of a checkpoint; none where the place of a source is not known.
-fn complete(number: u64, parts: Vec<Part>, board: &mut Board) -> Option<Commit> {
+fn complete(number: u64, parts: Vec<Part>) -> Option<Commit> {
     let first = parts.first()?;
-    let marks = match first.at_us {
+    let mut places = vec![Place::default(); first.lost_us.len()];
+    match first.at_us {
         // Recorded sources go on at the instant of the cut.
-        Some(at_us) => vec![at_us.max(0) as u64; first.lost_us.len()],
-        None => board.marks.remove(if first.last { &END } else { &number })??,
-    };
-    Some(Commit { number, last: first.last, marks, parts })
+        Some(at_us) => places.fill(Place::at(at_us.max(0) as u64)),
+        // Each worker knows how far its own lanes have come.
+        None => {
+            for part in &parts {
+                for (source, place) in part.marks.as_ref()? {
+                    places.get_mut(usize::from(*source))?.merge(place);
+                }
+            }
+        }
+    }
+    Some(Commit { number, last: first.last, places, parts })
 }

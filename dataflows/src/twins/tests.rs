@@ -54,7 +54,8 @@ fn worker(twins_max: u64) -> Twins {
         retain: None,
     };
     let envelope = Envelope::new("line", 1, types.iter());
-    let digital = Digital::new(envelope, vec![listener], 1, Some(rows.expect("the columns do not clash")));
+    let digital =
+        Digital::new(envelope, vec![listener], &[false], Some(rows.expect("the columns do not clash")));
     Twins::new(Arc::new(types), 2, digital, twins_max, Arc::new(Metrics::default()))
 }
 

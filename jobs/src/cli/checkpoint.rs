@@ -107,7 +107,7 @@ fn show(arguments: &OneArguments) -> Result<(), Failure> {
     }
     for source in &manifest.sources {
         match manifest.recorded {
-            true => println!("  source {} goes on at {}", source.name, instant(source.next as i64)),
+            true => println!("  source {} goes on at {}", source.name, instant(source.next.number() as i64)),
             false => println!("  source {} goes on at position {}", source.name, source.next),
         }
     }

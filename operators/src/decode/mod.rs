@@ -20,6 +20,8 @@ pub use settings::{
 };
 pub use topic::TopicPattern;
 
+use bytes::Bytes;
+
 use crate::batch::EventBatch;
 use crate::time::ArrivalTime;
 use plan::Captured;
@@ -38,6 +40,10 @@ pub struct Message<'a> {
     pub arrived_at: ArrivalTime,
     /// Topic, as bytes: a broker may send what is no UTF-8.
     pub topic: &'a [u8],
+    /// Key of the record, where its bus has keys and it has one.
+    pub key: Option<&'a [u8]>,
+    /// The headers of [`Decoder::headers`], in that order; none of a bus that has none.
+    pub headers: &'a [Option<Bytes>],
     /// Payload; only its beginning where `oversize` is set.
     pub payload: &'a [u8],
     /// The broker kept it for late listeners: not a live measurement (rule 3.6).
@@ -115,6 +121,11 @@ impl Decoder {
             }
         }
         filters
+    }
+
+    /// The headers that the streams want, by name.
+    pub fn headers(&self) -> &[String] {
+        &[]
     }
 
     /// A number that is the same for all topics that may speak of one twin, so that a source may

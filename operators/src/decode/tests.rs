@@ -63,6 +63,8 @@ fn check(mut decoder: Decoder, topic: &str, payload: &[u8], expected: Expect) {
         payload,
         retained: false,
         oversize: None,
+        key: None,
+        headers: &[],
     };
     expected.assert_eq(&decoded(&mut decoder, &message));
 }
@@ -305,6 +307,8 @@ fn nesting_and_size_are_limited() {
         payload: &payload(32),
         retained: false,
         oversize: None,
+        key: None,
+        headers: &[],
     };
     assert!(decoded(&mut deep, &message).starts_with("dead: the payload nests deeper than 32"));
     let oversize = Message { oversize: Some(5_000_000), payload: b"[1", ..message };
@@ -330,6 +334,8 @@ fn a_retained_message_is_not_live() {
         payload: br#"{"count": 1}"#,
         retained: true,
         oversize: None,
+        key: None,
+        headers: &[],
     };
     expect!["p stream 0 at 0 Arrival not live: [(2, Integer(1))] []"]
         .assert_eq(&decoded(&mut kinds(""), &message));

@@ -51,6 +51,7 @@ impl Source {
             },
             retained: retain,
             duplicate: dup,
+            ..RawMessage::default()
         };
         if let Some(position) = self.repeats.find(pkid, &message) {
             self.unacknowledged.push_back((position, pkid));
