@@ -38,6 +38,11 @@ impl Lanes {
         self.lanes[lane].waiting.push(Intake::Message(message));
     }
 
+    /// Puts a message or news down for one lane.
+    pub(crate) fn push_to(&mut self, lane: usize, item: Intake) {
+        self.lanes[lane].waiting.push(item);
+    }
+
     /// Puts news down for lane 0, after the messages that came before them.
     pub(crate) fn push_first(&mut self, news: Intake) {
         self.lanes[0].waiting.push(news);

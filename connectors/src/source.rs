@@ -15,9 +15,10 @@ use crate::message::Intake;
 use crate::place::Place;
 use crate::queue::Receiver;
 use crate::thread::{StopSignal, Worker};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::warn;
 
@@ -99,6 +100,8 @@ pub struct SourceStats {
     pub repeats: AtomicU64,
     /// Messages that the bus removed before they were taken.
     pub gone: AtomicU64,
+    /// How many records of each partition are not taken yet, where the source has partitions.
+    lags: Mutex<BTreeMap<String, u64>>,
     /// Whether its journal is full, and the source waits for a checkpoint.
     pub journal_full: AtomicBool,
 }
@@ -164,6 +167,15 @@ impl Drop for SourceHandle {
 }
 
 impl SourceStats {
+    /// How many records of each partition are not taken yet; of a source without partitions none.
+    pub fn lags(&self) -> BTreeMap<String, u64> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_lags(&self, lags: BTreeMap<String, u64>) {
+        *self.lags.lock().unwrap_or_else(PoisonError::into_inner) = lags;
+    }
+
     pub(crate) fn add(&self, messages: u64, bytes: u64) {
         self.messages.fetch_add(messages, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use connectors::message::MessageBatch;
+use connectors::message::{MessageBatch, Outgoing};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -36,7 +36,21 @@ pub struct FleetSettings {
     pub seed: u64,
     /// Beginning of the devices' ids.
     pub prefix: String,
+    /// How a message says which device it is of.
+    pub addresses: Addresses,
 }
+
+/// How a message says which device it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Each device has a topic of its own, as on MQTT: `device/<id>/telemetry/device_state`.
+    Topics,
+    /// All write to [`RECORDS_TOPIC`], under their id as the key, as on Kafka.
+    Keys,
+}
+
+/// The topic of a fleet whose messages have keys.
+pub const RECORDS_TOPIC: &str = "device.telemetry";
 
 impl Default for FleetSettings {
     fn default() -> Self {
@@ -49,6 +63,7 @@ impl Default for FleetSettings {
             loss: 0.0,
             seed: 1,
             prefix: "device".into(),
+            addresses: Addresses::Topics,
         }
     }
 }
@@ -186,15 +201,24 @@ impl Fleet {
     fn write(&self, sample: Sample, out: &mut MessageBatch) {
         let width = self.settings.twins.saturating_sub(1).max(1).ilog10() as usize + 1;
         let prefix = &self.settings.prefix;
-        let topic = format!("device/{prefix}-{:0width$}/telemetry/device_state", sample.device);
+        let id = format!("{prefix}-{:0width$}", sample.device);
         let payload = format!(
             r#"{{"timestamp":{},"type":"iot.sensor.state.aggregated","data":{{"iot.sensor.temperature":{},"iot.sensor.energy":{}}}}}"#,
             sample.at_ms,
             hundredths(sample.temperature_hundredths),
             hundredths(sample.energy_hundredths),
         );
+        let topic;
+        let (topic, key) = match self.settings.addresses {
+            Addresses::Topics => {
+                topic = format!("device/{id}/telemetry/device_state");
+                (topic.as_str(), "")
+            }
+            Addresses::Keys => (RECORDS_TOPIC, id.as_str()),
+        };
+        let payload = payload.as_bytes();
         // A batch holds 4 GiB; what is due at one instant is far from that.
-        _ = out.push(&topic, payload.as_bytes(), false);
+        _ = out.push_keyed(Outgoing { topic, key: key.as_bytes(), payload, retain: false, revision: 0 });
     }
 }
 

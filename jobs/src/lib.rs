@@ -6,6 +6,7 @@
 //!  cli: demo, init, validate, run, simulate      server: /metrics, /health      fleet, simulation: devices
 //! ```
 
+mod bus;
 mod checks;
 pub mod cli;
 pub mod definition;

@@ -143,7 +143,7 @@ pub fn play(
     mut chance: Chance,
     setup: SourceSetup,
 ) -> io::Result<SourceHandle> {
-    let begin = setup.next;
+    let begin = setup.next.number();
     let known = progress.committed.load(Ordering::SeqCst);
     assert!(begin >= known, "goes on from message {begin}, but {known} were let go of");
     progress.given.store(begin, Ordering::SeqCst);

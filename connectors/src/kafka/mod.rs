@@ -3,7 +3,14 @@
 //! `source` takes the records of topics and owns their offsets, `sink` publishes at least once, `outbox`
 //! exactly once, in transactions.
 
+pub mod admin;
 mod client;
+mod consumer;
+mod discovery;
+pub mod outbox;
+mod partitions;
+pub mod sink;
+pub mod source;
 
 use std::fmt;
 
@@ -99,6 +106,14 @@ pub enum KafkaError {
         /// The connector's name.
         name: String,
         /// What it said.
+        reason: String,
+    },
+    /// Topics were not made.
+    #[error("{name}: topics cannot be made: {reason}; make them with the cluster's own tools")]
+    Topics {
+        /// The connector's name.
+        name: String,
+        /// What the cluster said.
         reason: String,
     },
     /// The operating system gave no thread.
@@ -239,6 +254,9 @@ impl<'de> Deserialize<'de> for OptionValue {
         deserializer.deserialize_any(Scalar)
     }
 }
+
+#[cfg(test)]
+mod cluster_tests;
 
 #[cfg(test)]
 mod tests {

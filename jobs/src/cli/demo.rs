@@ -4,6 +4,8 @@
 //!  simulated fleet ─ TCP ─► embedded broker ─ TCP ─► engine (the job of examples/first.yaml) ─► archive
 //!                                  ▲─────── digital events ──┘  └─► screen, summary
 //! ```
+//! With `--bus kafka://..` it is a cluster that is there, and the job of examples/first-kafka.yaml; with
+//! `--bus mqtt://..` a broker that is there.
 
 use std::fs;
 use std::io::{ErrorKind, IsTerminal};
@@ -14,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use connectors::clock::SystemClock;
-use connectors::mqtt::{self, MqttSettings, embedded};
+use connectors::mqtt::embedded;
 use dataflows::{Run, RunOptions, Survey};
 
 use super::Failure;
-use super::init::FIRST_JOB;
+use super::init::{FIRST_JOB, FIRST_KAFKA_JOB};
 use super::values::{self, FleetArguments};
+use crate::bus::Bus;
 use crate::document;
 use crate::findings::Findings;
 use crate::job::{Job, JobError};
@@ -52,6 +55,9 @@ pub(super) struct DemoArguments {
     /// Where archive and data are written
     #[arg(long, value_name = "DIR", default_value = "twinloom-demo")]
     data: PathBuf,
+    /// A bus that is there, mqtt://host:port or kafka://host:port [default: a broker of its own]
+    #[arg(long, value_name = "URL")]
+    bus: Option<String>,
     /// Workers [default: all cores, at most 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -73,18 +79,28 @@ impl DemoArguments {
 
 pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
     let signals = Signals::listen().map_err(Failure::of)?;
-    let broker = embedded::start().map_err(Failure::of)?;
+    // It lives as long as the demo.
+    let (_broker, url) = match &arguments.bus {
+        Some(url) => (None, url.clone()),
+        None => {
+            let broker = embedded::start().map_err(Failure::of)?;
+            let url = broker.url();
+            (Some(broker), url)
+        }
+    };
+    let bus = Bus::parse(&url, 0).map_err(Failure::Usage)?;
     let archive = fresh_archive(&arguments.data)?;
-    let job = job(&broker.url(), &archive, &arguments.fleet.rate.text)
+    let job = job(&bus, &url, &archive, &arguments.fleet.rate.text)
         .map_err(|findings| Failure::of_job(JobError::Invalid(findings), arguments.json))?;
     let name = job.definition.job.clone();
     let workers = arguments.workers.map_or_else(values::workers_default, usize::from);
     // Each demo begins anew, with its broker.
     let run_name = archive.file_name().unwrap_or_default();
     let options = RunOptions::new(workers, arguments.data.join("data").join(run_name));
+    bus.prepare(&[&format!("twins.{name}")]).map_err(Failure::of)?;
     let run = dataflows::start(job.plan(), options).map_err(Failure::of)?;
     let generation = run.generation();
-    let simulation = start_fleet(arguments, &broker.url(), &run, &signals)?;
+    let simulation = start_fleet(arguments, &bus, &run, &signals)?;
     let start = Instant::now();
     let mut live = arguments.has_screen().then(Screen::open).flatten().map(|screen| Live {
         job: name.clone(),
@@ -122,18 +138,28 @@ pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The job of examples/first.yaml, with another broker and archive, and the fleet's rate.
-fn job(url: &str, archive: &Path, rate: &str) -> Result<Job, Findings> {
-    let name = "examples/first.yaml";
-    let mut document =
-        document::parse(name, FIRST_JOB).map_err(|findings| Findings::new(name, FIRST_JOB, findings))?;
+/// The first job for this bus, with another broker and archive, and the fleet's rate.
+fn job(bus: &Bus, url: &str, archive: &Path, rate: &str) -> Result<Job, Findings> {
+    let (name, text) = match bus {
+        Bus::Mqtt(_) => ("examples/first.yaml", FIRST_JOB),
+        Bus::Kafka(_) => ("examples/first-kafka.yaml", FIRST_KAFKA_JOB),
+    };
+    let mut document = document::parse(name, text).map_err(|findings| Findings::new(name, text, findings))?;
     // A folder may be called like a secret is written.
     let archive = archive.display().to_string().replace("${", "$${");
-    for (path, text) in [
-        (&["connections", "plant", "mqtt", "url"][..], url),
+    let of_bus: &[(&[&str], &str)] = match bus {
+        Bus::Mqtt(_) => &[(&["connections", "plant", "mqtt", "url"], url)],
+        // What earlier demos have left in the topic is theirs.
+        Bus::Kafka(kafka) => &[
+            (&["connections", "bus", "kafka", "brokers", "0"], &kafka.brokers[0]),
+            (&["connections", "bus", "kafka", "start"], "latest"),
+        ],
+    };
+    let of_all: [(&[&str], &str); 2] = [
         (&["archive", "path"], &archive),
         (&["types", "device", "physical", "telemetry", "expected_rate"], rate),
-    ] {
+    ];
+    for (path, text) in of_bus.iter().chain(&of_all) {
         let is_set = document.set(path, text);
         debug_assert!(is_set, "the example has {path:?}");
     }
@@ -164,13 +190,11 @@ fn fresh_archive(data: &Path) -> Result<PathBuf, Failure> {
 /// Starts the fleet, once engine and fleet have reached the broker: nothing is said to nobody.
 fn start_fleet(
     arguments: &DemoArguments,
-    url: &str,
+    bus: &Bus,
     run: &Run,
     signals: &Signals,
 ) -> Result<Simulation, Failure> {
-    let settings = MqttSettings { qos: 0, ..MqttSettings::new(url) };
-    let sink = mqtt::sink::start("simulated fleet", &settings, "twinloom-demo-fleet");
-    let sink = sink.map_err(Failure::of)?;
+    let sink = bus.sink("twinloom-demo-fleet").map_err(Failure::of)?;
     let metrics = run.metrics();
     let start = Instant::now();
     let is_connected = || {
@@ -180,11 +204,14 @@ fn start_fleet(
     };
     while !is_connected() {
         if start.elapsed() > CONNECT_WAIT || signals.wait(LOOK_INTERVAL) {
-            let text = "the embedded broker was not reached; check that TCP on 127.0.0.1 is allowed";
-            return Err(Failure::Failed(text.into()));
+            let text = match &arguments.bus {
+                Some(url) => format!("{url} was not reached; check that a broker listens there"),
+                None => "the embedded broker was not reached; check that TCP on 127.0.0.1 is allowed".into(),
+            };
+            return Err(Failure::Failed(text));
         }
     }
-    let fleet = arguments.fleet.settings(arguments.twins, "device");
+    let fleet = arguments.fleet.settings(arguments.twins, "device", bus.addresses());
     Simulation::start(fleet, sink, Arc::new(SystemClock)).map_err(Failure::of)
 }
 
@@ -234,7 +261,9 @@ mod tests {
 
     #[test]
     fn the_demo_runs_the_example() {
-        let job = job("mqtt://127.0.0.1:4711", Path::new("/tmp/${x}"), "0.5/s").expect("valid");
+        let url = "mqtt://127.0.0.1:4711";
+        let bus = Bus::parse(url, 0).expect("a url");
+        let job = job(&bus, url, Path::new("/tmp/${x}"), "0.5/s").expect("valid");
         let history = job.definition.archive.as_ref().expect("the example has an archive");
         assert_eq!(history.path, Path::new("/tmp/${x}"));
         let stream = &job.definition.types["device"].physical["telemetry"];

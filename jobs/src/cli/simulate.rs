@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use connectors::clock::SystemClock;
-use connectors::mqtt::{self, MqttSettings};
 use connectors::sink::SinkHandle;
 use std::sync::atomic::Ordering;
 
 use super::Failure;
 use super::values::{self, FleetArguments};
+use crate::bus::Bus;
 use crate::signals::Signals;
 use crate::simulation::{Simulated, Simulation};
 use crate::summary::thousands;
@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArguments {
-    /// The broker, such as mqtt://127.0.0.1:1883
+    /// The bus: mqtt://127.0.0.1:1883, or kafka://127.0.0.1:9092 (topic device.telemetry, the id is the key)
     #[arg(long, value_name = "URL")]
     broker: String,
     /// How many devices
@@ -35,7 +35,7 @@ pub(super) struct SimulateArguments {
     /// Beginning of the devices' ids
     #[arg(long, default_value = "device", value_parser = prefix)]
     prefix: String,
-    /// 0 at most once, 1 at least once
+    /// MQTT: 0 at most once, 1 at least once
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
     qos: u8,
     /// Print one JSON object at the end, to standard output
@@ -44,12 +44,12 @@ pub(super) struct SimulateArguments {
 }
 
 pub(super) fn execute(arguments: &SimulateArguments) -> Result<(), Failure> {
-    let settings = MqttSettings { qos: arguments.qos, ..MqttSettings::new(&arguments.broker) };
-    settings.check().map_err(Failure::Usage)?;
+    let bus = Bus::parse(&arguments.broker, arguments.qos).map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::of)?;
     let client_id = format!("twinloom-simulate-{}-{}", arguments.prefix, std::process::id());
-    let sink = mqtt::sink::start("simulated fleet", &settings, &client_id).map_err(Failure::of)?;
-    let fleet = arguments.fleet.settings(arguments.twins, &arguments.prefix);
+    bus.prepare(&[]).map_err(Failure::of)?;
+    let sink = bus.sink(&client_id).map_err(Failure::of)?;
+    let fleet = arguments.fleet.settings(arguments.twins, &arguments.prefix, bus.addresses());
     let simulated = match wait_for_broker(&sink, &signals, arguments.duration) {
         false => Simulated { measured: 0, lost: 0, published: 0, unpublished: 0, seconds: 0.0 },
         true => {

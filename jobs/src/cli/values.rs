@@ -6,7 +6,7 @@ use clap::Args;
 use humantime_serde::re::humantime;
 use operators::entanglement::ExpectedRate;
 
-use crate::fleet::FleetSettings;
+use crate::fleet::{Addresses, FleetSettings};
 
 /// Slowest device: a measurement a year.
 const PERIOD_SECONDS_MAX: f64 = 365.0 * 86_400.0;
@@ -80,8 +80,8 @@ pub(super) struct FleetArguments {
 }
 
 impl FleetArguments {
-    /// The fleet of `twins` devices with ids that begin with `prefix`.
-    pub(super) fn settings(&self, twins: u32, prefix: &str) -> FleetSettings {
+    /// The fleet of `twins` devices with ids that begin with `prefix`, on a bus that tells them apart so.
+    pub(super) fn settings(&self, twins: u32, prefix: &str, addresses: Addresses) -> FleetSettings {
         FleetSettings {
             twins,
             period: self.rate.period,
@@ -91,6 +91,7 @@ impl FleetArguments {
             loss: self.loss,
             seed: self.seed,
             prefix: prefix.to_owned(),
+            addresses,
         }
     }
 }

@@ -42,7 +42,7 @@ impl fmt::Debug for Shown {
 }
 
 /// Values with the label that tells each from others of its name; one without a label stands alone.
-type Labelled<T> = Vec<(Option<[(&'static str, String); 1]>, T)>;
+type Labelled<T> = Vec<(Option<Vec<(&'static str, String)>>, T)>;
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
@@ -114,6 +114,15 @@ impl Shown {
         counters(encoder, "source_reconnects", "connections that came back", None, reconnects)?;
         let repeats = each(&|stats| load(&stats.repeats));
         counters(encoder, "source_repeats", "messages that had been taken before, dropped", None, repeats)?;
+        let gone = each(&|stats| load(&stats.gone));
+        counters(encoder, "source_gone", "messages that the bus removed before they were taken", None, gone)?;
+        let lags = sources.iter().flat_map(|(name, stats)| {
+            stats.lags().into_iter().map(|(partition, lag)| {
+                let labels = vec![("source", name.clone()), ("partition", partition)];
+                (Some(labels), i64::try_from(lag).unwrap_or(i64::MAX))
+            })
+        });
+        gauges(encoder, "source_lag", "messages that wait in a partition", None, lags.collect())?;
         let syncs = each(&|stats| load(&stats.journal_syncs));
         counters(encoder, "journal_syncs", "times that the journal was synced", None, syncs)?;
         let level = |all: Labelled<u64>| all.into_iter().map(|(label, on)| (label, on as i64)).collect();
@@ -165,8 +174,8 @@ fn level(gauge: &AtomicI64) -> i64 {
     gauge.load(Ordering::Relaxed)
 }
 
-fn label(name: &'static str, value: &str) -> Option<[(&'static str, String); 1]> {
-    Some([(name, value.to_owned())])
+fn label(name: &'static str, value: &str) -> Option<Vec<(&'static str, String)>> {
+    Some(vec![(name, value.to_owned())])
 }
 
 fn counters(

@@ -1,0 +1,118 @@
+//! The bus that a simulated fleet speaks on, by its URL: `mqtt://host:port` or `kafka://host:port`.
+
+use std::sync::Arc;
+
+use connectors::alarm::Alarm;
+use connectors::disk::SystemDisk;
+use connectors::kafka::{self, KafkaError, KafkaSettings};
+use connectors::mqtt::{self, MqttError, MqttSettings};
+use connectors::sink::{SinkHandle, SinkSetup};
+use connectors::store::FolderStore;
+
+use crate::fleet::{Addresses, RECORDS_TOPIC};
+
+/// A bus.
+#[derive(Clone, Debug)]
+pub(crate) enum Bus {
+    /// An MQTT broker.
+    Mqtt(MqttSettings),
+    /// A Kafka cluster.
+    Kafka(KafkaSettings),
+}
+
+/// Why a fleet cannot speak on its bus.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BusError {
+    /// The MQTT broker.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
+    /// The Kafka cluster.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+/// The scheme of a Kafka cluster.
+const KAFKA: &str = "kafka://";
+
+impl Bus {
+    /// The bus at a URL; messages go out at this quality of service, where it has such.
+    pub(crate) fn parse(url: &str, qos: u8) -> Result<Self, String> {
+        let bus = match url.strip_prefix(KAFKA) {
+            Some(brokers) => {
+                let brokers = brokers.trim_end_matches('/');
+                Bus::Kafka(KafkaSettings::new(&brokers.split(',').collect::<Vec<_>>()))
+            }
+            None => Bus::Mqtt(MqttSettings { qos, ..MqttSettings::new(url) }),
+        };
+        match &bus {
+            Bus::Mqtt(mqtt) => mqtt.check()?,
+            Bus::Kafka(kafka) => kafka.check()?,
+        }
+        Ok(bus)
+    }
+
+    /// How its messages tell devices apart.
+    pub(crate) fn addresses(&self) -> Addresses {
+        match self {
+            Bus::Mqtt(_) => Addresses::Topics,
+            Bus::Kafka(_) => Addresses::Keys,
+        }
+    }
+
+    /// Makes what a fleet needs to speak, and what else is named.
+    pub(crate) fn prepare(&self, topics: &[&str]) -> Result<(), BusError> {
+        if let Bus::Kafka(kafka) = self {
+            let topics = [&[RECORDS_TOPIC], topics].concat();
+            kafka::admin::make_topics("simulated fleet", kafka, &topics)?;
+        }
+        Ok(())
+    }
+
+    /// What a fleet publishes through.
+    pub(crate) fn sink(&self, client_id: &str) -> Result<SinkHandle, BusError> {
+        let name = "simulated fleet";
+        Ok(match self {
+            Bus::Mqtt(settings) => mqtt::sink::start(name, settings, client_id)?,
+            Bus::Kafka(settings) => {
+                let setup = SinkSetup {
+                    name: name.into(),
+                    job: name.into(),
+                    process: 0,
+                    generation: 1,
+                    // It has no outbox.
+                    store: Arc::new(FolderStore::new(Arc::new(SystemDisk), std::env::temp_dir())),
+                    unsent: Vec::new(),
+                    alarm: Arc::<Alarm>::default(),
+                };
+                kafka::sink::start(&setup, settings)?
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_bus() {
+        for (url, expected) in [
+            ("mqtt://localhost:1883", Ok("mqtt")),
+            ("kafka://localhost:9092", Ok("kafka")),
+            ("kafka://a:1,b:2/", Ok("kafka")),
+            ("kafka://localhost", Err("host:port")),
+            ("http://localhost", Err("mqtt://host")),
+        ] {
+            let found = Bus::parse(url, 0).map(|bus| match bus {
+                Bus::Mqtt(_) => "mqtt",
+                Bus::Kafka(_) => "kafka",
+            });
+            match (found, expected) {
+                (Err(reason), Err(part)) => assert!(reason.contains(part), "{url}: {reason}"),
+                (found, expected) => {
+                    assert_eq!(found.as_deref(), Ok(expected.unwrap_or("an error")), "{url}")
+                }
+            }
+        }
+    }
+}
