@@ -22,7 +22,8 @@ check:
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 test: check
-	@.ci/setup mosquitto
+	@.ci/setup mosquitto kcat java mvn
+	@.ci/kafka
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
 	@echo "make test: all passed"
@@ -31,7 +32,8 @@ test: check
 crash: export KILLS := $(KILLS)
 crash: export SEED := $(SEED)
 crash:
-	@.ci/setup mosquitto
+	@.ci/setup mosquitto kcat java mvn
+	@.ci/kafka
 	@export CRASH_LINE=$$(mktemp); \
 	cargo test --release --test suite crash:: -- --nocapture --test-threads 1; status=$$?; \
 	cat "$$CRASH_LINE"; rm "$$CRASH_LINE"; exit $$status
@@ -41,5 +43,6 @@ fmt:
 	cargo fmt --all
 
 bench:
-	@.ci/setup mosquitto
+	@.ci/setup mosquitto kcat java mvn
+	@.ci/kafka
 	cargo bench --workspace
