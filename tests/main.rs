@@ -4,6 +4,7 @@
 //! - `resumed`: the same for runs that are stopped half-way and go on on another layout
 //! - `generated`: the same for a larger fleet, drawn from a seed
 //! - `mqtt`: against a real mosquitto
+//! - `kafka`: the real Kafka of this suite
 //! - `outages`: brokers and runs that are stopped or killed
 //! - `crash`: killed at random moments and at every durable step, and nothing is lost
 //! - `simulation`: the engine in process on a disk that fails and a clock that lies
@@ -17,6 +18,7 @@ mod crash;
 mod definition;
 mod generated;
 mod harness;
+mod kafka;
 mod mqtt;
 mod outages;
 mod resumed;

@@ -1,5 +1,5 @@
-//! What the suite stands on: the program as a child process, a broker, a client of it, and the
-//! archive read back.
+//! What the suite stands on: the program as a child process, brokers, clients of them, and
+//! the archive read back.
 //!
 //! Everything that is started is ended by its own id when its handle is dropped, and every wait has
 //! a bound, so that a test that fails neither hangs nor leaves anything behind.
@@ -10,6 +10,7 @@ pub mod chance;
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod kafka;
 pub mod program;
 pub mod site;
 
