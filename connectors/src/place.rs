@@ -6,17 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A place in a source: a number, or one for each of its partitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Form", into = "Form")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     parts: BTreeMap<String, u64>,
 }
 
 /// As it stands in a manifest.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Form {
     Number(u64),
@@ -88,21 +87,27 @@ impl FromIterator<(String, u64)> for Place {
     }
 }
 
-impl From<Form> for Place {
-    fn from(form: Form) -> Self {
-        match form {
-            Form::Number(number) => Place::at(number),
-            Form::Parts(parts) => Place { parts },
+/// For people a number or a map; between workers always a map, as their format cannot tell the two apart.
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.of(WHOLE) {
+            Some(number) if self.parts.len() == 1 && serializer.is_human_readable() => {
+                serializer.serialize_u64(number)
+            }
+            _ => self.parts.serialize(serializer),
         }
     }
 }
 
-impl From<Place> for Form {
-    fn from(place: Place) -> Self {
-        match place.parts.get(WHOLE) {
-            Some(number) if place.parts.len() == 1 => Form::Number(*number),
-            _ => Form::Parts(place.parts),
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Ok(Place { parts: BTreeMap::deserialize(deserializer)? });
         }
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Number(number) => Place::at(number),
+            Form::Parts(parts) => Place { parts },
+        })
     }
 }
 
