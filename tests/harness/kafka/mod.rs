@@ -17,6 +17,7 @@ pub mod records;
 
 pub use records::{Message, Record};
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ use super::{free_port, until};
 const CLUSTER_ID: &str = "dHdpbmxvb20tdGVzdGluZw";
 
 /// Quick to start and small: little of what the suite asks of it runs long enough to be compiled twice.
-const JAVA: [&str; 5] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"];
+const JAVA: [&str; 4] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
 
 /// `sh -c` with these arguments: the process to end and the folder to remove once stdin has ended.
 /// Signals of a terminal are not for it, because they come before that end.
@@ -269,7 +270,15 @@ fn java(class: &str, log: &File) -> Command {
     let jars = jars();
     assert!(jars.join("complete").exists(), "no Kafka in {}: run make test, or .ci/kafka", jars.display());
     let mut command = Command::new("java");
-    command.args(JAVA).arg(jars.join("lib/*")).arg(class).stdin(Stdio::null());
+    // Classes of an earlier run, where .ci/kafka has kept some; Java goes without where they do not fit.
+    let classes = [OsString::from("-XX:SharedArchiveFile="), jars.join("kafka.jsa").into()].into_iter();
+    command
+        .args(JAVA)
+        .arg(classes.collect::<OsString>())
+        .arg("-cp")
+        .arg(jars.join("lib/*"))
+        .arg(class)
+        .stdin(Stdio::null());
     let log = || log.try_clone().expect("an open file has a second handle");
     command.stdout(log()).stderr(log());
     command
