@@ -5,7 +5,8 @@
 //!   producer ──► Kafka (killed, started again, grown, trimmed) ──► kcat
 //! ```
 
-use crate::harness::kafka::{Kafka, Message, Record};
+use crate::harness::kafka::Kafka;
+use crate::harness::kafka::records::{Message, Record};
 
 /// What kcat reads, a line a record, with partition and offset.
 fn lines(records: &[Record]) -> Vec<String> {
@@ -179,4 +180,14 @@ fn retention_removes_records_while_it_runs() {
         Some(kafka.watermarks("retained", 0).0).filter(|first| *first > 0)
     });
     assert!(first < 60, "the last segment stays: {first}");
+}
+
+/// A killed test leaves no Java behind and no folder: the system closes its pipe to the watchman.
+#[test]
+fn the_watchman_ends_a_broker_whose_owner_has_gone() {
+    let mut kafka = Kafka::started();
+    assert!(kafka.folder().exists());
+    let status = kafka.abandon();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+    assert!(!kafka.folder().exists(), "{} is removed", kafka.folder().display());
 }

@@ -15,13 +15,11 @@
 mod admin;
 pub mod records;
 
-pub use records::{Message, Record};
-
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use rdkafka::ClientConfig;
@@ -139,6 +137,19 @@ impl Kafka {
         assert!(status.expect("there is a shell").success(), "TERM to {id}");
         until("Kafka to stop", || running.java.try_wait().expect("a child can be asked"));
         self.kill();
+    }
+
+    /// Lets go of it as a process does that is killed, waits for the watchman, and says how it ended.
+    pub fn abandon(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("it runs");
+        drop(running.watchman.stdin.take());
+        until("the watchman to end", || running.watchman.try_wait().expect("a child can be asked"));
+        until("Kafka to end", || running.java.try_wait().expect("a child can be asked"))
+    }
+
+    /// Where it keeps all that is its own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The id of its process, where it runs.
@@ -292,22 +303,4 @@ fn jars() -> PathBuf {
         let cache = cache.or_else(|| folder("HOME").map(|home| home.join(".cache")));
         cache.as_deref().unwrap_or(Path::new("/nowhere")).join("twinloom/kafka-4.1.1")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the system does to the pipe of a test that was killed.
-    #[test]
-    fn the_watchman_ends_a_broker_whose_owner_has_gone() {
-        let mut kafka = Kafka::started();
-        let folder = kafka.folder.path().to_owned();
-        let running = kafka.running.as_mut().expect("it was started");
-        drop(running.watchman.stdin.take());
-        let status = until("the end of Java", || running.java.try_wait().expect("a child can be asked"));
-        assert!(!status.success(), "it was killed: {status}");
-        until("the end of the watchman", || running.watchman.try_wait().expect("a child can be asked"));
-        assert!(!folder.exists(), "{} is removed", folder.display());
-    }
 }

@@ -211,7 +211,8 @@ impl Kafka {
             "-q",
             "-J",
         ]);
-        command.args(["-X", &format!("isolation.level={isolation}")]);
+        // An end is only seen in an answer that has waited for more.
+        command.args(["-X", &format!("isolation.level={isolation}"), "-X", "fetch.wait.max.ms=20"]);
         for (name, value) in self.client() {
             command.args(["-X", &format!("{name}={value}")]);
         }
