@@ -18,12 +18,14 @@ mod kafka;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::{Job, Messages, argument, cpu_seconds};
+use common::{Job, Messages, RECORDS_TOPIC as TOPIC, argument, cpu_seconds};
 use connectors::archive::ArchiveSettings;
 use connectors::kafka::{KafkaSettings, outbox, sink, source};
 use dataflows::RunOptions;
 use dataflows::plan::{ArchivePlan, OpenSink, Plan, SinkPlan};
-use kafka::harness::{Kafka, Message};
+use kafka::harness::Kafka;
+use kafka::harness::records::Message;
+use operators::bus::Bus;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -32,7 +34,6 @@ use serde::Deserialize;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const TOPIC: &str = "device.telemetry";
 const PARTITIONS: i32 = 4;
 
 /// What is measured.
@@ -64,7 +65,10 @@ fn main() {
                 _ => engine(&kafka, *case, count, run),
             };
             let rate = count as f64 / cpu_seconds;
-            println!("{case:?}: {rate:.0} records/CPU s ({cpu_seconds:.2} CPU s in {:.2} s)", start.elapsed().as_secs_f64());
+            println!(
+                "{case:?}: {rate:.0} records/CPU s ({cpu_seconds:.2} CPU s in {:.2} s)",
+                start.elapsed().as_secs_f64()
+            );
             rates.push(rate);
         }
     }
@@ -161,12 +165,21 @@ fn engine(kafka: &Kafka, case: Case, count: u64, run: usize) -> f64 {
 
 fn plan(kafka: &Kafka, case: Case, run: usize, folder: &tempfile::TempDir) -> Plan {
     let is_each_second = matches!(case, Case::PlainEachSecond | Case::ExactlyOnceEachSecond);
-    let job = Job { interval: is_each_second.then_some(Duration::from_secs(1)), ..Job::records() };
+    let job = Job {
+        interval: is_each_second.then_some(Duration::from_secs(1)),
+        bus: Bus::Records,
+        ..Job::default()
+    };
     let from = settings(kafka);
     let source = move |setup| source::start(setup, &from, "bench").map_err(std::io::Error::other);
     let no_sink = || connectors::memory::sink("none", |_| {});
     let archive = (case != Case::In).then(|| ArchivePlan {
-        settings: ArchiveSettings::new(folder.path().join("archive")),
+        settings: ArchiveSettings {
+            path: folder.path().join("archive"),
+            roll: Default::default(),
+            compression: Default::default(),
+            retain: None,
+        },
         physical: true,
     });
     let mut plan = job.plan(source, no_sink, archive);

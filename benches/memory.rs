@@ -28,12 +28,12 @@ fn main() {
     let rounds: u64 = argument("--rounds").map_or(24, |text| text.parse().expect("a number"));
     let messages = Arc::new(Messages::new(twins, 10_000));
     let job = Job {
-        interval: None,
         entanglement: r#"{"window": "60s", "desired_timeliness": "1s", "clock": {"behind_max": "3650d"}}"#
             .into(),
         rate: "0.2/s".into(),
         augmentation: r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}}}"#
             .into(),
+        ..Job::default()
     };
     let before = resident_bytes();
     let start_us = connectors::clock::SystemClock.wall_us();

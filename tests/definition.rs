@@ -9,9 +9,14 @@ use crate::harness::program::run;
 
 /// Validates the good job with one piece changed; everything it says, and its exit code.
 fn check(from: &str, to: &str, expected: Expect) {
-    assert_eq!(GOOD.matches(from).count(), 1, "`{from}` must name one piece of the good job");
+    check_piece(GOOD, from, to, expected);
+}
+
+/// The same of another good job.
+fn check_piece(good: &str, from: &str, to: &str, expected: Expect) {
+    assert_eq!(good.matches(from).count(), 1, "`{from}` must name one piece of the good job");
     let folder = folder();
-    write(folder.path(), "job.yaml", &GOOD.replace(from, to));
+    write(folder.path(), "job.yaml", &good.replace(from, to));
     let ended = run(folder.path(), &["validate", "job.yaml"]);
     let code = ended.code.expect("no signal ended it");
     expected.assert_eq(&format!("{}{}exit {code}\n", ended.stderr, ended.stdout));
@@ -326,6 +331,108 @@ fn parts_that_do_not_fit_together() {
         exit 0
     "#]],
     );
+}
+
+/// A job between Kafka and Kafka, with a broker of MQTT beside it.
+const KAFKA: &str = r#"job: line
+connections:
+  bus: {kafka: {brokers: ["kafka:9092"], options: {sasl.password: "${UNSET}"}}}
+  plant: {mqtt: {url: mqtt://localhost:1883}}
+types:
+  press:
+    properties: {t: {type: double}, u: {type: double}}
+    physical:
+      telemetry: {from: bus, topics: [plant.telemetry], at: arrival, properties: {t: /t}, expected_rate: 1/s}
+      floor: {from: plant, topics: ["press/{twin}"], at: arrival, properties: {u: /u}, expected_rate: none}
+digital:
+  - {to: bus, kinds: [state], exactly_once: true}
+  - {to: plant, kinds: [event]}
+"#;
+
+#[test]
+fn kafka_in_a_job_file() {
+    for (from, to, expected) in [
+        (
+            "job: line",
+            "job: line",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[\"kafka:9092\"]",
+            "[\"kafka:9092\"], strat: latest",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[\"kafka:9092\"]",
+            "[]",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[\"kafka:9092\"]",
+            "[\"kafka:9092\"], start: now",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[\"kafka:9092\"]",
+            "[\"kafka:9092\"], on_gap: ignore",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "{sasl.password: \"${UNSET}\"}",
+            "{group.id: mine}",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "{sasl.password: \"${UNSET}\"}",
+            "{linger.ms: 5, sasl.pasword: hunter2}",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[plant.telemetry]",
+            "[plant/telemetry]",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "[\"press/{twin}\"]",
+            "[\"press/+\"], twin: \"{key}\"",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "exactly_once: true}",
+            "exactly_once: true, topic: \"twins.{twin}\"}",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "exactly_once: true}",
+            "exactly_once: true, topic: plant.telemetry}",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "exactly_once: true}",
+            "exactly_once: true, retain: true}",
+            expect![[r#"
+        "#]],
+        ),
+        (
+            "kinds: [event]}",
+            "kinds: [event], exactly_once: true}",
+            expect![[r#"
+        "#]],
+        ),
+    ] {
+        check_piece(KAFKA, from, to, expected);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use cpu_time::ProcessTime;
 use dataflows::plan::{
     ArchivePlan, CheckpointPlan, Limits, ListenerPlan, Plan, SinkPlan, SourcePlan, TimeMode,
 };
+use operators::bus::Bus;
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
@@ -30,6 +31,8 @@ pub struct Job {
     pub augmentation: String,
     /// Between checkpoints; one at the end only where there is none.
     pub interval: Option<Duration>,
+    /// The bus that its messages come by.
+    pub bus: Bus,
 }
 
 impl Default for Job {
@@ -43,6 +46,7 @@ impl Default for Job {
                               "smooth": {"ewma": {"of": "energy", "half_life": "30s"}}}"#
                     .into(),
             interval: None,
+            bus: Bus::Levels,
         }
     }
 }
@@ -67,16 +71,20 @@ impl Job {
         });
         let model = compile(&settings).expect("the model is good");
         let stream: StreamSettings = serde_json::from_str(&format!(
-            r#"{{"from": "memory", "topics": ["device/{{twin}}/telemetry/device_state"],
+            r#"{{"from": "memory", "topics": ["{}"],
                 "at": {{"pointer": "/timestamp", "format": "unix_ms"}},
                 "properties": {{"temperature": "/data/iot.sensor.temperature", "energy": "/data/iot.sensor.energy"}},
                 "expected_rate": "{}"}}"#,
+            match self.bus {
+                Bus::Levels => "device/{twin}/telemetry/device_state",
+                Bus::Records => RECORDS_TOPIC,
+            },
             self.rate
         ))
         .expect("well formed");
         let entanglement: EntanglementSettings =
             serde_json::from_str(&self.entanglement).expect("well formed");
-        let plan = StreamPlan::compile(&stream, &model).expect("the stream is good");
+        let plan = StreamPlan::compile(&stream, &model, self.bus).expect("the stream is good");
         let definition = TwinType {
             name: "device".into(),
             functions: Functions::compile(&augmentation, &model, &[0, 1]).expect("the functions are good"),
@@ -114,7 +122,8 @@ impl Job {
             }],
             listeners: vec![ListenerPlan {
                 sink: 0,
-                topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "bench").expect("the default is good"),
+                topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "bench", Bus::Levels)
+                    .expect("the default is good"),
                 kinds: DigitalKind::ALL.to_vec(),
                 retain: None,
             }],
@@ -124,6 +133,14 @@ impl Job {
             limits: Limits::default(),
         }
     }
+}
+
+/// The topic of messages that come as records.
+pub const RECORDS_TOPIC: &str = "device.telemetry";
+
+/// The topic of a listener on a bus of records.
+pub fn records_topic(topic: &str) -> TopicTemplate {
+    TopicTemplate::parse(topic, "bench", Bus::Records).expect("a good topic")
 }
 
 /// Messages of the paper's device, made before they are measured.

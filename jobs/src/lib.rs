@@ -6,13 +6,13 @@
 //!  cli: demo, init, validate, run, simulate      server: /metrics, /health      fleet, simulation: devices
 //! ```
 
-mod bus;
 mod checks;
 pub mod cli;
 pub mod definition;
 pub mod document;
 pub mod findings;
 pub mod fleet;
+mod fleet_bus;
 pub mod job;
 mod plan;
 pub mod screen;

@@ -5,36 +5,43 @@ use std::path::{Path, PathBuf};
 
 use connectors::sink::SinkSetup;
 use connectors::source::SourceSetup;
-use connectors::{file, mqtt};
+use connectors::{file, kafka, mqtt};
 use dataflows::plan::{
     ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan,
 };
 use operators::decode::Decoder;
 
-use crate::checks::{Checked, client_id};
+use crate::checks::{Checked, SinkOf, client_id, group};
 use crate::definition::{ConnectionSettings, Definition};
 
 /// Puts a plan together.
 pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
-    let client_ids: HashMap<&str, String> = definition
+    let identities: HashMap<&str, String> = definition
         .connections
         .iter()
         .filter_map(|(name, connection)| match connection {
             ConnectionSettings::Mqtt(mqtt) => Some((name.as_str(), client_id(definition, name, mqtt))),
+            ConnectionSettings::Kafka(kafka) => Some((name.as_str(), group(definition, name, kafka))),
             ConnectionSettings::File(_) => None,
         })
         .collect();
-    let client_id = |name: &str| client_ids.get(name).cloned().unwrap_or_default();
-    let sources = checked.sources.into_iter().enumerate().map(|(source, (name, routes))| SourcePlan {
-        decoder: Decoder::new(source as u16, routes),
-        is_shared: false,
-        open: open_source(&definition.connections[&name], client_id(&name)),
-        name,
+    let identity = |name: &str| identities.get(name).cloned().unwrap_or_default();
+    let sources = checked.sources.into_iter().enumerate().map(|(source, (name, routes))| {
+        let connection = &definition.connections[&name];
+        SourcePlan {
+            decoder: Decoder::new(source as u16, routes),
+            is_shared: matches!(connection, ConnectionSettings::Kafka(_)),
+            open: open_source(connection, identity(&name)),
+            name,
+        }
     });
-    let sinks = checked.sinks.into_iter().map(|name| SinkPlan {
-        is_keyed: false,
-        open: open_sink(&name, &definition.connections[&name], client_id(&name)),
-        name,
+    let sinks = checked.sinks.into_iter().map(|sink| {
+        let connection = &definition.connections[&sink.connection];
+        SinkPlan {
+            name: sink.name(),
+            is_keyed: matches!(connection, ConnectionSettings::Kafka(_)),
+            open: open_sink(&sink, connection, identity(&sink.connection)),
+        }
     });
     Plan {
         job: definition.job.clone(),
@@ -60,25 +67,31 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     }
 }
 
-fn open_source(connection: &ConnectionSettings, client_id: String) -> OpenSource {
+/// `identity` is how the source shows itself: a client id, or a group.
+fn open_source(connection: &ConnectionSettings, identity: String) -> OpenSource {
     let connection = connection.clone();
     Box::new(move |setup: SourceSetup| {
         Ok(match connection {
-            ConnectionSettings::Mqtt(mqtt) => mqtt::source::start(setup, &mqtt, &client_id)?,
+            ConnectionSettings::Mqtt(mqtt) => mqtt::source::start(setup, &mqtt, &identity)?,
+            ConnectionSettings::Kafka(settings) => kafka::source::start(setup, &settings, &identity)?,
             ConnectionSettings::File(file) => file::source::start(setup, &file)?,
         })
     })
 }
 
 /// Sinks are each process's own, so each has a client id, or a file, of its own (rule 7.9).
-fn open_sink(name: &str, connection: &ConnectionSettings, client_id: String) -> OpenSink {
-    let (name, connection) = (name.to_owned(), connection.clone());
+fn open_sink(sink: &SinkOf, connection: &ConnectionSettings, identity: String) -> OpenSink {
+    let (name, exactly_once, connection) = (sink.name(), sink.exactly_once, connection.clone());
     Box::new(move |setup: SinkSetup| {
         let process = setup.process;
         Ok(match connection {
             ConnectionSettings::Mqtt(mqtt) => {
-                mqtt::sink::start(&name, &mqtt, &format!("{client_id}-sink-{process}"))?.into()
+                mqtt::sink::start(&name, &mqtt, &format!("{identity}-sink-{process}"))?.into()
             }
+            ConnectionSettings::Kafka(settings) if exactly_once => {
+                kafka::outbox::start(setup, &settings)?.into()
+            }
+            ConnectionSettings::Kafka(settings) => kafka::sink::start(&setup, &settings)?.into(),
             ConnectionSettings::File(mut file) => {
                 file.path = path_of_process(&file.path, process);
                 file::sink::start(&name, &file)?.into()
@@ -103,6 +116,8 @@ fn path_of_process(path: &Path, process: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use operators::digital::DigitalKind;
+
     use super::*;
     use crate::job::Job;
 
@@ -131,6 +146,39 @@ mod tests {
         assert_eq!(plan.sinks.len(), 1);
         assert_eq!(plan.listeners[0].kinds.len(), 4);
         assert!(!plan.archive.as_ref().expect("an archive").physical);
+        assert!(!plan.sources[0].is_shared && !plan.sinks[0].is_keyed);
         assert_eq!((plan.limits.twins_max, plan.limits.dead_letters_per_second_max), (7, 3));
+    }
+
+    /// A connection may be read, published to at least once, and published to exactly once.
+    #[test]
+    fn a_kafka_connection_is_a_source_and_two_sinks() {
+        let text = include_str!("../../examples/both-buses.yaml")
+            .replace("\ndigital:\n", "\ndigital:\n  - {to: bus, topic: other, kinds: [event]}\n");
+        let plan = Job::parse("both-buses.yaml", &text, None).expect("the example is valid").plan();
+        let sources: Vec<_> = plan
+            .sources
+            .iter()
+            .map(|source| (source.name.as_str(), source.is_shared, source.decoder.filters().join(" ")))
+            .collect();
+        assert_eq!(
+            sources,
+            [
+                ("floor", false, "press/+/telemetry".to_owned()),
+                ("bus", true, "plant.+.maintenance".to_owned())
+            ]
+        );
+        let sinks: Vec<_> = plan.sinks.iter().map(|sink| (sink.name.as_str(), sink.is_keyed)).collect();
+        assert_eq!(sinks, [("bus", true), ("floor", false), ("bus-exactly-once", true)]);
+        let mut topics = Vec::new();
+        for listener in &plan.listeners {
+            let mut topic = Vec::new();
+            listener.topic.write("p/1", "press", DigitalKind::State, &mut topic);
+            let topic = String::from_utf8_lossy(&topic).into_owned();
+            topics.push((listener.sink, topic, listener.retains(DigitalKind::State)));
+        }
+        let expected =
+            [(0, "other", false), (1, "twins/both-buses/p%2F1/state", true), (2, "twins.both-buses", false)];
+        assert_eq!(topics, expected.map(|(sink, topic, retains)| (sink, topic.to_owned(), retains)));
     }
 }

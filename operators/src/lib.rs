@@ -11,6 +11,7 @@
 
 pub mod adaptation;
 pub mod batch;
+pub mod bus;
 pub mod decode;
 pub mod digital;
 pub mod entanglement;

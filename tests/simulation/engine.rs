@@ -14,6 +14,7 @@ use dataflows::plan::{
 };
 use dataflows::run::{Run, RunError, RunOptions};
 use indexmap::IndexMap;
+use operators::bus::Bus;
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
@@ -155,7 +156,7 @@ impl Site {
             }],
             listeners: vec![ListenerPlan {
                 sink: 0,
-                topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "simulated")
+                topic: TopicTemplate::parse(TopicTemplate::DEFAULT, "simulated", Bus::Levels)
                     .expect("the default is good"),
                 kinds: DigitalKind::ALL.to_vec(),
                 retain: None,
@@ -193,7 +194,7 @@ fn machine() -> (TwinType, Decoder) {
     let route = |(number, stream): (usize, &StreamSettings)| Route {
         twin_type: 0,
         stream: number as u16,
-        plan: StreamPlan::compile(stream, &model).expect("the stream is good"),
+        plan: StreamPlan::compile(stream, &model, Bus::Levels).expect("the stream is good"),
     };
     let decoder = Decoder::new(0, streams.iter().enumerate().map(route).collect());
     let definition = TwinType {

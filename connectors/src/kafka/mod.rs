@@ -86,6 +86,11 @@ impl OptionValue {
     pub fn new(text: impl Into<String>) -> Self {
         Self(Secret::new(text))
     }
+
+    /// Whether its text is such a one; the text itself is not handed out.
+    pub fn is(&self, such: impl FnOnce(&str) -> bool) -> bool {
+        such(self.0.reveal())
+    }
 }
 
 /// Why a connector to a cluster could not be started. A cluster that is away is no reason: it is tried for

@@ -63,6 +63,10 @@ impl Deal {
 
 /// Whether a filter takes a topic: levels are separated by dots, `+` is any level, a last `#` all the rest.
 pub(super) fn takes(filter: &str, topic: &str) -> bool {
+    // Kafka's own topics are meant by nobody who writes a wildcard.
+    if topic.starts_with("__") && filter.starts_with(['+', '#']) {
+        return false;
+    }
     let mut levels = topic.split('.');
     for wanted in filter.split('.') {
         match (wanted, levels.next()) {
@@ -100,6 +104,8 @@ mod tests {
             ("plant.#", "plants.a", false),
             ("+", "a", true),
             ("+", "a.b", false),
+            ("#", "__consumer_offsets", false),
+            ("__consumer_offsets", "__consumer_offsets", true),
         ] {
             assert_eq!(takes(filter, topic), expected, "{filter} on {topic}");
         }

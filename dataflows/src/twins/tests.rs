@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use connectors::message::MessageBatch;
 use expect_test::{Expect, expect};
 use operators::batch::{ClaimedTime, HeadParts};
+use operators::bus::Bus;
 use operators::digital::{DigitalKind, Envelope, Rows, RowsSettings, Table, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, ExpectedRate, Terms};
 use operators::model::{ModelSettings, Value, compile};
@@ -49,7 +50,7 @@ fn worker(twins_max: u64) -> Twins {
     let rows = Rows::new(settings, types.iter(), vec!["plant".into(), "yard".into()]);
     let listener = ListenerPlan {
         sink: 0,
-        topic: TopicTemplate::parse("{kind}", "line").expect("a good topic"),
+        topic: TopicTemplate::parse("{kind}", "line", Bus::Levels).expect("a good topic"),
         kinds: vec![DigitalKind::Lifecycle],
         retain: None,
     };

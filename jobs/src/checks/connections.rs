@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use connectors::file::{FileClock, FileSettings};
 use connectors::mqtt::MqttSettings;
 use dataflows::plan::TimeMode;
+use operators::bus::Bus;
 use operators::decode::TopicPattern;
 use operators::digital::TopicTemplate;
 use operators::problem::{Problem, suggestion};
 
-use super::Found;
+use super::listeners::SinkOf;
+use super::{Found, kafka};
 use crate::definition::secrets::is_pending;
 use crate::definition::{ConnectionSettings, Definition};
 
@@ -52,6 +54,11 @@ pub(super) fn check_settings(definition: &Definition, found: &mut Found) {
                     found.error(problem.under(name).under("connections"));
                 }
             }
+            ConnectionSettings::Kafka(settings) => {
+                if let Some(problem) = kafka::check_settings(settings) {
+                    found.error(problem.under("kafka").under(name).under("connections"));
+                }
+            }
             ConnectionSettings::File(file) if file.path.as_os_str().is_empty() => {
                 let problem = Problem::new("the path is empty", "write path: input.jsonl");
                 let problem = problem.under("path").under("file");
@@ -64,13 +71,13 @@ pub(super) fn check_settings(definition: &Definition, found: &mut Found) {
 }
 
 /// Connections that nobody uses.
-pub(super) fn check_use(definition: &Definition, sources: &[String], sinks: &[String], found: &mut Found) {
+pub(super) fn check_use(definition: &Definition, sources: &[String], sinks: &[SinkOf], found: &mut Found) {
     let is_unread = |part: &str| definition.unread.contains(part);
     if is_unread("types") || is_unread("digital") {
         return;
     }
     for name in definition.connections.keys() {
-        if !sources.contains(name) && !sinks.contains(name) {
+        if !sources.contains(name) && !sinks.iter().any(|sink| sink.connection == *name) {
             let help = "name it in the `from` of a stream or the `to` of a listener, or remove it";
             let problem = Problem::new(format!("nothing uses the connection `{name}`"), help);
             found.warning(problem.under(name).under("connections"));
@@ -85,7 +92,12 @@ pub(super) fn check_loops(definition: &Definition, found: &mut Found) {
         let at = |problem: Problem, key: &str| problem.under(key).under(index.to_string()).under("digital");
         match definition.connections.get(&digital.to) {
             Some(ConnectionSettings::Mqtt(mqtt)) => {
-                if let Some(problem) = fed(definition, mqtt, &digital.topic) {
+                if let Some(problem) = fed(definition, mqtt, digital.topic(Bus::Levels)) {
+                    found.error(at(problem, "topic"));
+                }
+            }
+            Some(ConnectionSettings::Kafka(cluster)) => {
+                if let Some(problem) = kafka::fed(definition, cluster, digital) {
                     found.error(at(problem, "topic"));
                 }
             }
@@ -175,14 +187,16 @@ fn is_same_broker(definition: &Definition, name: &str, url: &str) -> bool {
 
 /// The problem with a listener's topic that a source of the same broker reads.
 fn fed(definition: &Definition, mqtt: &MqttSettings, topic: &str) -> Option<Problem> {
-    let written = TopicTemplate::parse(topic, &definition.job).ok()?;
-    let written = TopicPattern::parse(&written.pattern()).ok()?;
+    let written = TopicTemplate::parse(topic, &definition.job, Bus::Levels).ok()?;
+    let written = TopicPattern::parse(&written.pattern(), Bus::Levels).ok()?;
     for (type_name, settings) in &definition.types {
         for (stream_name, stream) in &settings.physical {
             if !is_same_broker(definition, &stream.from, &mqtt.url) {
                 continue;
             }
-            let feeds = |read: &&String| TopicPattern::parse(read).is_ok_and(|read| read.overlaps(&written));
+            let feeds = |read: &&String| {
+                TopicPattern::parse(read, Bus::Levels).is_ok_and(|read| read.overlaps(&written))
+            };
             if let Some(read) = stream.topics.iter().find(feeds) {
                 return Some(Problem::new(
                     format!(
@@ -220,7 +234,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Host and port, in the one spelling that is compared.
-fn broker(url: &str) -> String {
+pub(super) fn broker(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
     let rest = rest.to_ascii_lowercase();
     let with_port = match rest.rsplit_once(':') {

@@ -6,22 +6,25 @@
 //! ```
 
 mod connections;
+mod kafka;
+mod listeners;
 #[cfg(test)]
 mod tests;
 mod types;
 
 pub(crate) use connections::client_id;
+pub(crate) use kafka::group;
+pub(crate) use listeners::SinkOf;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use dataflows::plan::{ListenerPlan, TimeMode};
 use operators::decode::Route;
-use operators::digital::{DigitalKind, Rows, TopicTemplate};
+use operators::digital::Rows;
 use operators::problem::Problem;
 use operators::twin::TwinType;
 
-use crate::definition::{ConnectionSettings, Definition};
+use crate::definition::Definition;
 use crate::findings::Severity;
 
 /// Longest name of a job, in bytes.
@@ -34,8 +37,8 @@ pub struct Checked {
     pub types: Vec<TwinType>,
     /// Sources: name of the connection, and its streams.
     pub sources: Vec<(String, Vec<Route>)>,
-    /// Names of the connections that are sinks.
-    pub sinks: Vec<String>,
+    /// Sinks.
+    pub sinks: Vec<SinkOf>,
     /// Who listens.
     pub listeners: Vec<ListenerPlan>,
     /// Whose clock rules.
@@ -73,9 +76,10 @@ pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
         found.error(problem.under("types"));
     }
     types::check_shared_topics(definition, &types, &routes, &mut found);
-    let (sinks, listeners) = listeners(definition, &mut found);
+    let (sinks, listeners) = listeners::compile(definition, &mut found);
     connections::check_use(definition, &sources, &sinks, &mut found);
     connections::check_loops(definition, &mut found);
+    kafka::check_groups(definition, &sources, &mut found);
     check_limits(definition, &mut found);
     check_checkpoint(definition, &mut found);
     let time = connections::time_mode(definition, &mut found);
@@ -96,43 +100,6 @@ fn check_job_name(job: &str, found: &mut Found) {
             .under("job"),
         );
     }
-}
-
-/// The sinks, and who listens through them.
-fn listeners(definition: &Definition, found: &mut Found) -> (Vec<String>, Vec<ListenerPlan>) {
-    let (mut sinks, mut listeners) = (Vec::<String>::new(), Vec::new());
-    for (index, digital) in definition.digital.iter().enumerate() {
-        let at = |problem: Problem, key: &str| problem.under(key).under(index.to_string()).under("digital");
-        if let Some(problem) = connections::unknown(definition, &digital.to) {
-            found.error(at(problem, "to"));
-            continue;
-        }
-        let mut kinds = HashSet::new();
-        if digital.kinds.is_empty() || !digital.kinds.iter().all(|kind| kinds.insert(kind.word())) {
-            let words: Vec<_> = DigitalKind::ALL.iter().map(|kind| kind.word()).collect();
-            let help = format!("list each kind that is wanted once: {}", words.join(", "));
-            found.error(at(Problem::new("the kinds are empty, or one stands there twice", help), "kinds"));
-        }
-        let topic = match TopicTemplate::parse(&digital.topic, &definition.job) {
-            Ok(topic) => topic,
-            Err(problem) => {
-                found.error(at(problem, "topic"));
-                continue;
-            }
-        };
-        if matches!(definition.connections.get(&digital.to), Some(ConnectionSettings::File(_)))
-            && digital.retain == Some(true)
-        {
-            let help = "leave `retain` out: a file keeps every event";
-            found.warning(at(Problem::new("a file retains nothing", help), "retain"));
-        }
-        let sink = sinks.iter().position(|name| *name == digital.to).unwrap_or_else(|| {
-            sinks.push(digital.to.clone());
-            sinks.len() - 1
-        });
-        listeners.push(ListenerPlan { sink, topic, kinds: digital.kinds.clone(), retain: digital.retain });
-    }
-    (sinks, listeners)
 }
 
 fn check_limits(definition: &Definition, found: &mut Found) {

@@ -1,5 +1,6 @@
 //! Types of twins: model, streams, functions and terms, checked by the components themselves.
 
+use operators::bus::Bus;
 use operators::decode::{Route, StreamPlan, StreamSettings};
 use operators::entanglement::Terms;
 use operators::functions::Functions;
@@ -140,7 +141,7 @@ impl Compiler<'_> {
             if let Some(problem) = connections::unknown(self.definition, &stream.from) {
                 self.error(under(problem.under("from"), name));
             }
-            match StreamPlan::compile(stream, model) {
+            match self.stream(stream, model) {
                 Ok(plan) => {
                     let source = self.sources.iter().position(|source| *source == stream.from);
                     streams.extend(source.map(|source| (name.clone(), source as u16, plan)));
@@ -149,6 +150,15 @@ impl Compiler<'_> {
             }
         }
         streams
+    }
+
+    /// A stream's plan. Where it is not known by which bus it comes, it is held to that which takes it.
+    fn stream(&self, stream: &StreamSettings, model: &Model) -> Result<StreamPlan, Problem> {
+        let compile = |bus| StreamPlan::compile(stream, model, bus);
+        match self.definition.connections.get(&stream.from) {
+            Some(connection) => compile(connection.bus()),
+            None => compile(Bus::Levels).or_else(|problem| compile(Bus::Records).map_err(|_| problem)),
+        }
     }
 
     fn functions(&mut self, model: &Model) -> Option<Functions> {

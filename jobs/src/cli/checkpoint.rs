@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use dataflows::checkpoint::inspect;
-use dataflows::checkpoint::{CheckpointId, Manifest};
+use dataflows::checkpoint::manifest::OutboxPart;
+use dataflows::checkpoint::{CheckpointId, Manifest, SourceMark};
 use operators::model::{Kind, Value};
 use operators::time::Rfc3339;
 use operators::twin::{Twin, TwinType};
@@ -106,10 +107,10 @@ fn show(arguments: &OneArguments) -> Result<(), Failure> {
         println!("  object {}: {} records, {} bytes", part.name, part.records, part.bytes);
     }
     for source in &manifest.sources {
-        match manifest.recorded {
-            true => println!("  source {} goes on at {}", source.name, instant(source.next.number() as i64)),
-            false => println!("  source {} goes on at position {}", source.name, source.next),
-        }
+        println!("{}", source_lines(source, manifest.recorded));
+    }
+    for outbox in &manifest.outboxes {
+        println!("{}", outbox_line(outbox));
     }
     for part in &manifest.archive {
         let open: u64 = part.segments.iter().map(|segment| segment.rows).sum();
@@ -152,6 +153,35 @@ fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     });
     written.map_err(Failure::of)?;
     out.flush().map_err(Failure::of)
+}
+
+/// Where a source goes on: a line, and one for each of its partitions where it has some.
+fn source_lines(source: &SourceMark, recorded: bool) -> String {
+    let SourceMark { name, next, .. } = source;
+    if recorded {
+        return format!("  source {name} goes on at {}", instant(next.number() as i64));
+    }
+    let partitions: Vec<(&str, u64)> = next.parts().filter(|(partition, _)| !partition.is_empty()).collect();
+    if next.is_begin() {
+        return format!("  source {name} goes on at its begin");
+    }
+    if partitions.is_empty() {
+        return format!("  source {name} goes on at position {next}");
+    }
+    let mut lines = format!("  source {name} goes on in {} partitions", partitions.len());
+    for (partition, position) in partitions {
+        lines += &format!("\n    {partition} at {position}");
+    }
+    lines
+}
+
+/// Messages that a checkpoint has for a sink. They may have been sent since it was written.
+fn outbox_line(outbox: &OutboxPart) -> String {
+    let OutboxPart { sink, process, id, part } = outbox;
+    format!(
+        "  outbox of checkpoint {id} for sink {sink}, process {process}: {} messages, {} bytes",
+        part.records, part.bytes
+    )
 }
 
 /// One line of the list, for programs.
@@ -202,4 +232,41 @@ pub(super) fn instant(at_us: i64) -> String {
     let mut text = Vec::new();
     Rfc3339::default().write(at_us, &mut text);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use connectors::parts::PartInfo;
+    use connectors::place::Place;
+
+    use super::*;
+
+    #[test]
+    fn a_source_goes_on_where_its_place_says() {
+        let partitions = [("plant.a/0".to_owned(), 7), ("plant.a/10".to_owned(), 0)];
+        for (next, recorded, expected) in [
+            (Place::at(42), false, "  source bus goes on at position 42"),
+            (Place::default(), false, "  source bus goes on at its begin"),
+            (Place::at(1_000_000), true, "  source bus goes on at 1970-01-01T00:00:01.000Z"),
+            (
+                partitions.into_iter().collect(),
+                false,
+                "  source bus goes on in 2 partitions\n    plant.a/0 at 7\n    plant.a/10 at 0",
+            ),
+        ] {
+            let mark = SourceMark { name: "bus".into(), next, lost_us: None };
+            assert_eq!(source_lines(&mark, recorded), expected);
+        }
+    }
+
+    #[test]
+    fn an_outbox_says_whose_it_is() {
+        let part = PartInfo { name: "parts/x".into(), bytes: 900, records: 12, checksum: 1 };
+        let id = CheckpointId { generation: 3, number: 17 };
+        let outbox = OutboxPart { sink: "bus-exactly-once".into(), process: 1, id, part };
+        assert_eq!(
+            outbox_line(&outbox),
+            "  outbox of checkpoint 3-17 for sink bus-exactly-once, process 1: 12 messages, 900 bytes"
+        );
+    }
 }

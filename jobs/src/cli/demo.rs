@@ -22,9 +22,10 @@ use dataflows::{Run, RunOptions, Survey};
 use super::Failure;
 use super::init::{FIRST_JOB, FIRST_KAFKA_JOB};
 use super::values::{self, FleetArguments};
-use crate::bus::Bus;
+
 use crate::document;
 use crate::findings::Findings;
+use crate::fleet_bus::FleetBus;
 use crate::job::{Job, JobError};
 use crate::screen::{Screen, View};
 use crate::session::{SURVEY_WAIT, until_end};
@@ -88,7 +89,7 @@ pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
             (Some(broker), url)
         }
     };
-    let bus = Bus::parse(&url, 0).map_err(Failure::Usage)?;
+    let bus = FleetBus::parse(&url, 0).map_err(Failure::Usage)?;
     let archive = fresh_archive(&arguments.data)?;
     let job = job(&bus, &url, &archive, &arguments.fleet.rate.text)
         .map_err(|findings| Failure::of_job(JobError::Invalid(findings), arguments.json))?;
@@ -139,18 +140,18 @@ pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
 }
 
 /// The first job for this bus, with another broker and archive, and the fleet's rate.
-fn job(bus: &Bus, url: &str, archive: &Path, rate: &str) -> Result<Job, Findings> {
+fn job(bus: &FleetBus, url: &str, archive: &Path, rate: &str) -> Result<Job, Findings> {
     let (name, text) = match bus {
-        Bus::Mqtt(_) => ("examples/first.yaml", FIRST_JOB),
-        Bus::Kafka(_) => ("examples/first-kafka.yaml", FIRST_KAFKA_JOB),
+        FleetBus::Mqtt(_) => ("examples/first.yaml", FIRST_JOB),
+        FleetBus::Kafka(_) => ("examples/first-kafka.yaml", FIRST_KAFKA_JOB),
     };
     let mut document = document::parse(name, text).map_err(|findings| Findings::new(name, text, findings))?;
     // A folder may be called like a secret is written.
     let archive = archive.display().to_string().replace("${", "$${");
     let of_bus: &[(&[&str], &str)] = match bus {
-        Bus::Mqtt(_) => &[(&["connections", "plant", "mqtt", "url"], url)],
+        FleetBus::Mqtt(_) => &[(&["connections", "plant", "mqtt", "url"], url)],
         // What earlier demos have left in the topic is theirs.
-        Bus::Kafka(kafka) => &[
+        FleetBus::Kafka(kafka) => &[
             (&["connections", "bus", "kafka", "brokers", "0"], &kafka.brokers[0]),
             (&["connections", "bus", "kafka", "start"], "latest"),
         ],
@@ -190,7 +191,7 @@ fn fresh_archive(data: &Path) -> Result<PathBuf, Failure> {
 /// Starts the fleet, once engine and fleet have reached the broker: nothing is said to nobody.
 fn start_fleet(
     arguments: &DemoArguments,
-    bus: &Bus,
+    bus: &FleetBus,
     run: &Run,
     signals: &Signals,
 ) -> Result<Simulation, Failure> {
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn the_demo_runs_the_example() {
         let url = "mqtt://127.0.0.1:4711";
-        let bus = Bus::parse(url, 0).expect("a url");
+        let bus = FleetBus::parse(url, 0).expect("a url");
         let job = job(&bus, url, Path::new("/tmp/${x}"), "0.5/s").expect("valid");
         let history = job.definition.archive.as_ref().expect("the example has an archive");
         assert_eq!(history.path, Path::new("/tmp/${x}"));

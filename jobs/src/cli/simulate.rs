@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 
 use super::Failure;
 use super::values::{self, FleetArguments};
-use crate::bus::Bus;
+
+use crate::fleet_bus::FleetBus;
 use crate::signals::Signals;
 use crate::simulation::{Simulated, Simulation};
 use crate::summary::thousands;
@@ -44,7 +45,7 @@ pub(super) struct SimulateArguments {
 }
 
 pub(super) fn execute(arguments: &SimulateArguments) -> Result<(), Failure> {
-    let bus = Bus::parse(&arguments.broker, arguments.qos).map_err(Failure::Usage)?;
+    let bus = FleetBus::parse(&arguments.broker, arguments.qos).map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::of)?;
     let client_id = format!("twinloom-simulate-{}-{}", arguments.prefix, std::process::id());
     bus.prepare(&[]).map_err(Failure::of)?;

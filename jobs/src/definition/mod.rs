@@ -15,8 +15,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use connectors::archive::{ArchiveSettings, Compression, Roll};
 use connectors::file::FileSettings;
+use connectors::kafka::KafkaSettings;
 use connectors::mqtt::MqttSettings;
 use indexmap::IndexMap;
+use operators::bus::Bus;
 use operators::decode::StreamSettings;
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::EntanglementSettings;
@@ -53,8 +55,20 @@ pub struct Definition {
 pub enum ConnectionSettings {
     /// An MQTT broker.
     Mqtt(MqttSettings),
+    /// A Kafka cluster.
+    Kafka(KafkaSettings),
     /// A file of JSON lines.
     File(FileSettings),
+}
+
+impl ConnectionSettings {
+    /// How its messages are named, and where they say whose they are.
+    pub fn bus(&self) -> Bus {
+        match self {
+            ConnectionSettings::Kafka(_) => Bus::Records,
+            ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) => Bus::Levels,
+        }
+    }
 }
 
 /// A type of twin.
@@ -76,19 +90,29 @@ pub struct TypeSettings {
 pub struct DigitalSettings {
     /// The connection that they go to.
     pub to: String,
-    /// Their topic, with places for `{job}`, `{twin}`, `{type}` and `{kind}`.
-    #[serde(default = "topic_default")]
-    pub topic: String,
+    /// Their topic, with places for `{job}`, `{twin}`, `{type}` and `{kind}`; `twins/{job}/{twin}/{kind}` by
+    /// default. On Kafka the key of a record is the twin's id, so there is no `{twin}`, and the default is
+    /// `twins.{job}`.
+    #[serde(default)]
+    pub topic: Option<String>,
     /// Which kinds; all four by default.
     #[serde(default = "kinds_default")]
     pub kinds: Vec<DigitalKind>,
-    /// Whether the broker keeps the last one for late listeners; by default all but `event`.
+    /// Whether the broker keeps the last one for late listeners; by default all but `event`. Not of Kafka, where
+    /// the topic's settings say what is kept.
     #[serde(default)]
     pub retain: Option<bool>,
+    /// Whether each comes exactly once, over crashes as well: they go out in a transaction with each checkpoint.
+    /// Kafka only; by default, and on other connections, each comes at least once.
+    #[serde(default)]
+    pub exactly_once: bool,
 }
 
-fn topic_default() -> String {
-    TopicTemplate::DEFAULT.to_owned()
+impl DigitalSettings {
+    /// The template of their topics, on a connection of such a bus.
+    pub fn topic(&self, bus: Bus) -> &str {
+        self.topic.as_deref().unwrap_or(TopicTemplate::default_of(bus))
+    }
 }
 
 fn kinds_default() -> Vec<DigitalKind> {

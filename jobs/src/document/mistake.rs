@@ -22,30 +22,23 @@ pub struct ValueError {
 }
 
 /// What the design has a place for and this version does not do.
-const LATER: [&str; 19] = [
-    "tenant",
-    "roster",
-    "presence",
-    "actuate",
-    "override",
-    "profiles",
-    "decode",
-    "group",
-    "ca",
-    "version",
-    "kafka",
-    "http",
-    "webhook",
-    "exactly_once",
-    "python",
-    "wasm",
-    "cel",
-    "spread",
-    "on_late",
+const LATER: [&str; 17] = [
+    "tenant", "roster", "presence", "actuate", "override", "profiles", "decode", "group", "ca", "version",
+    "http", "webhook", "python", "wasm", "cel", "spread", "on_late",
 ];
 
 /// The same, for words that are a key elsewhere: the word, and the keys that stand beside it.
 const LATER_BESIDE: [(&str, &[&str]); 1] = [("from", &["to", "description"])];
+
+/// What is an option of the client library in a Kafka connection, and a key elsewhere.
+const OF_KAFKA: [(&str, &str); 6] = [
+    ("url", "write brokers: [\"localhost:9092\"]"),
+    ("client_id", "write `group`, the name that tools for lag show"),
+    ("user", "write it as an option: options: {sasl.username: me}"),
+    ("password", "write it as an option: options: {sasl.password: \"${PASSWORD}\"}"),
+    ("ca", "write it as an option: options: {ssl.ca.location: certs/ca.pem}"),
+    ("compression", "write it as an option: options: {compression.type: zstd}"),
+];
 
 /// Whether a key is known to come later, in a map with these keys.
 fn comes_later(key: &str, known: &[&str]) -> bool {
@@ -56,6 +49,10 @@ fn comes_later(key: &str, known: &[&str]) -> bool {
 
 /// What to say of a key that is not known.
 pub(crate) fn unknown(what: &str, key: &str, known: &[&str]) -> (String, String) {
+    let of_kafka = OF_KAFKA.iter().find(|(word, _)| *word == key && known.contains(&"brokers"));
+    if let Some((_, help)) = of_kafka {
+        return (format!("unknown {what} `{key}`"), (*help).into());
+    }
     if comes_later(key, known) {
         let message = format!("`{key}` comes later; this version does not do it");
         return (message, format!("leave `{key}` out for now"));

@@ -9,12 +9,19 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use super::plan::{Captured, PropertyTarget, StreamPlan, Target, TwinSource};
+use super::plan::{Captured, PropertyTarget, StreamPlan, Target};
 use super::scalar::{Scalar, check_structure, device_time, kind_name, number_scalar, scalar_json, typed};
+use super::twin_id::{Record, TwinSource};
 use super::{Message, NESTING_MAX, Route};
 use crate::batch::{ClaimedTime, EventBatch, HeadParts, Mark};
+use crate::bus::Bus;
 use crate::model::{Kind, Value};
 use crate::time::DeviceTime;
+
+/// What is said of a record that a serializer with a schema registry wrote: byte 0, and the number of the schema
+/// in four bytes.
+const OF_REGISTRY: &str = "the payload is no JSON: it begins with byte 0, as one of a schema registry does; \
+                           send plain JSON, without the registry's 5 bytes";
 
 /// Memory that is used again for each message.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +38,10 @@ pub(super) fn decode(
     events: &mut EventBatch,
     refuse: &mut impl FnMut(String, &[u8]),
 ) {
+    // No JSON begins with this byte, and what serializers with a registry write always does.
+    if route.plan.bus == Bus::Records && message.payload.first() == Some(&0) {
+        return refuse(OF_REGISTRY.into(), message.payload);
+    }
     if nests_too_deep(message.payload) {
         let reason = format!("the payload nests deeper than {NESTING_MAX} levels");
         return refuse(reason, message.payload);
@@ -165,8 +176,11 @@ impl<'r> Reader<'r> {
         if let Some(problem) = self.problem.take() {
             return Err(self.fail(problem));
         }
-        if let TwinSource::Topic(template) = &self.plan.twin {
-            template.fill(captured.pattern, &captured.texts, self.id);
+        if let TwinSource::Template(template) = &self.plan.twin {
+            let record = Record { key: message.key, headers: message.headers };
+            if let Err(reason) = template.fill(captured.pattern, &captured.texts, record, self.id) {
+                return Err(self.fail(reason));
+            }
         }
         if let Err(error) = crate::id::check(self.id) {
             return Err(self.fail(error.to_string()));

@@ -13,23 +13,31 @@ mod plan;
 mod scalar;
 mod settings;
 mod topic;
+mod twin_id;
 
-pub use plan::{StreamPlan, TwinSource};
+pub use plan::StreamPlan;
 pub use settings::{
     ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
 };
 pub use topic::TopicPattern;
+pub use twin_id::{HEADERS_MAX, IdTemplate, TwinSource};
 
 use bytes::Bytes;
 
 use crate::batch::EventBatch;
+use crate::bus::Bus;
 use crate::time::ArrivalTime;
 use plan::Captured;
+use twin_id::Record;
 
 /// Deepest nesting of a payload (rule 8.2).
 pub const NESTING_MAX: usize = 32;
 /// How much of a payload a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 1_024;
+
+/// What is said of a record with a key and nothing else.
+const TOMBSTONE: &str = "the payload is empty: a tombstone says that the topic keeps nothing of this key any \
+                         longer; the twin stays as it is";
 
 /// A message as it came from a source.
 #[derive(Clone, Copy, Debug)]
@@ -100,13 +108,20 @@ pub struct Route {
 pub struct Decoder {
     source: u16,
     routes: Vec<Route>,
+    headers: Vec<String>,
     scratch: json::Scratch,
 }
 
 impl Decoder {
     /// A decoder of the streams that come from the source with this number.
-    pub fn new(source: u16, routes: Vec<Route>) -> Self {
-        Self { source, routes, scratch: json::Scratch::default() }
+    pub fn new(source: u16, mut routes: Vec<Route>) -> Self {
+        let mut headers = Vec::new();
+        for route in &mut routes {
+            if let TwinSource::Template(template) = &mut route.plan.twin {
+                template.place_headers(&mut headers);
+            }
+        }
+        Self { source, routes, headers, scratch: json::Scratch::default() }
     }
 
     /// The filters to subscribe to, each once.
@@ -123,22 +138,24 @@ impl Decoder {
         filters
     }
 
-    /// The headers that the streams want, by name.
+    /// The headers that the streams want, by name, each once.
     pub fn headers(&self) -> &[String] {
-        &[]
+        &self.headers
     }
 
     /// A number that is the same for all topics that may speak of one twin, so that a source may
     /// hand its messages to several workers and keep each twin's order. Where some id stands in
-    /// payloads, or one topic speaks of two twins, it is the same for all.
+    /// payloads or records, or one topic speaks of two twins, it is the same for all. (A source of records
+    /// deals its lanes out by partition.)
     pub fn lane_key(&self) -> LaneKey {
-        let in_payload = |route: &Route| matches!(route.plan.twin, TwinSource::Payload);
+        let beside_topic =
+            |route: &Route| route.plan.bus == Bus::Records || matches!(route.plan.twin, TwinSource::Payload);
         let ambiguous = |(index, route): (usize, &Route)| {
             self.routes[..index]
                 .iter()
                 .any(|other| other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan))
         };
-        let one_lane = self.routes.iter().any(in_payload) || self.routes.iter().enumerate().any(ambiguous);
+        let one_lane = self.routes.iter().any(beside_topic) || self.routes.iter().enumerate().any(ambiguous);
         LaneKey { routes: if one_lane { Vec::new() } else { self.routes.clone() } }
     }
 
@@ -163,7 +180,11 @@ impl Decoder {
             return refuse("the topic is not UTF-8".into(), message.payload);
         };
         if message.payload.is_empty() {
-            return refuse("the payload is empty".into(), message.payload);
+            let reason = match message.key {
+                Some(_) => TOMBSTONE,
+                None => "the payload is empty",
+            };
+            return refuse(reason.into(), message.payload);
         }
         let mut captured = Captured::default();
         let mut taken = false;
@@ -194,10 +215,11 @@ impl LaneKey {
         let mut captured = Vec::new();
         for route in &self.routes {
             if let Some(index) = route.plan.matching(topic, &mut captured)
-                && let TwinSource::Topic(template) = &route.plan.twin
+                && let TwinSource::Template(template) = &route.plan.twin
             {
                 let mut id = String::new();
-                template.fill(index, &captured, &mut id);
+                // Only records can lack a part of their id, and those have one lane.
+                let _ = template.fill(index, &captured, Record::default(), &mut id);
                 return crate::id::hash(id.as_bytes());
             }
         }
@@ -205,5 +227,7 @@ impl LaneKey {
     }
 }
 
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod tests;

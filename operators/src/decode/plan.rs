@@ -4,12 +4,15 @@ use indexmap::IndexMap;
 
 use super::TopicPattern;
 use super::settings::{AtSettings, MappingSettings, StreamSettings, TimeFormat};
+use super::twin_id::{IdTemplate, TwinSource, template_default, template_help};
+use crate::bus::Bus;
 use crate::model::{Kind, Model, Property};
 use crate::problem::{Problem, suggestion};
 
 /// A stream, compiled.
 #[derive(Clone, Debug)]
 pub struct StreamPlan {
+    pub(super) bus: Bus,
     pub(super) patterns: Vec<TopicPattern>,
     pub(super) twin: TwinSource,
     pub(super) has_device_time: bool,
@@ -21,28 +24,6 @@ pub struct StreamPlan {
     pub(super) nodes: Vec<Node>,
     /// A leaf stands inside another: the payload is read whole before it is taken apart.
     pub(super) nested_leaves: bool,
-}
-
-/// Where the id of a message's twin is from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TwinSource {
-    /// From the topic's captures.
-    Topic(IdTemplate),
-    /// From the payload (the leaf `Target::Twin`).
-    Payload,
-}
-
-/// An id made of text and captures: `{site}-{device}`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IdTemplate {
-    /// For each pattern of the stream, the parts: captures differ in place between patterns.
-    parts: Vec<Vec<Part>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Part {
-    Text(String),
-    Capture(usize),
 }
 
 /// What a part of the payload is.
@@ -76,66 +57,19 @@ pub(super) struct Node {
     pub leaves: Vec<usize>,
 }
 
-impl IdTemplate {
-    fn parse(template: &str, patterns: &[TopicPattern]) -> Result<Self, Problem> {
-        let mut all = Vec::new();
-        for pattern in patterns {
-            let captures: Vec<&str> = pattern.captures().collect();
-            let mut parts = Vec::new();
-            let mut rest = template;
-            while let Some(open) = rest.find('{') {
-                if open > 0 {
-                    parts.push(Part::Text(rest[..open].into()));
-                }
-                let Some(close) = rest[open..].find('}') else {
-                    return Err(Problem::new(
-                        format!("`{template}` has an open brace"),
-                        "write captures as {name}",
-                    ));
-                };
-                let name = &rest[open + 1..open + close];
-                let Some(index) = captures.iter().position(|capture| *capture == name) else {
-                    return Err(Problem::new(
-                        format!("the topic `{}` has no capture {{{name}}}", pattern.filter()),
-                        "write {twin} as a level of every topic, or say with `twin:` where the id is \
-                         (a template such as \"{site}-{device}\", or a pointer such as /deviceId)",
-                    ));
-                };
-                parts.push(Part::Capture(index));
-                rest = &rest[open + close + 1..];
-            }
-            if !rest.is_empty() {
-                parts.push(Part::Text(rest.into()));
-            }
-            all.push(parts);
-        }
-        Ok(Self { parts: all })
-    }
-
-    /// Appends the id of a topic that the pattern with this index took.
-    pub(super) fn fill(&self, pattern: usize, captured: &[&str], id: &mut String) {
-        let mut buffer = String::new();
-        for part in &self.parts[pattern] {
-            match part {
-                Part::Text(text) => id.push_str(text),
-                Part::Capture(index) => {
-                    id.push_str(crate::id::decode_from_topic(captured[*index], &mut buffer));
-                }
-            }
-        }
-    }
-}
-
 impl StreamPlan {
-    /// Compiles a stream against its type's model, or says what is wrong with it.
-    pub fn compile(settings: &StreamSettings, model: &Model) -> Result<Self, Problem> {
+    /// Compiles a stream that comes by such a bus against its type's model, or says what is wrong with it.
+    pub fn compile(settings: &StreamSettings, model: &Model, bus: Bus) -> Result<Self, Problem> {
         if settings.topics.is_empty() {
-            return Err(Problem::new("the stream has no topic", "add topics: [\"device/{twin}/telemetry\"]")
-                .under("topics"));
+            let help = match bus {
+                Bus::Levels => "add topics: [\"device/{twin}/telemetry\"]",
+                Bus::Records => "add topics: [plant.telemetry]",
+            };
+            return Err(Problem::new("the stream has no topic", help).under("topics"));
         }
         let mut patterns = Vec::new();
         for (index, topic) in settings.topics.iter().enumerate() {
-            let pattern = TopicPattern::parse(topic)
+            let pattern = TopicPattern::parse(topic, bus)
                 .map_err(|problem| problem.under(index.to_string()).under("topics"))?;
             patterns.push(pattern);
         }
@@ -155,8 +89,8 @@ impl StreamPlan {
                 (true, at.format)
             }
         };
-        let twin =
-            compile_twin(settings, &patterns, &mut builder).map_err(|(key, problem)| problem.under(key))?;
+        let twin = compile_twin(settings, &patterns, bus, &mut builder)
+            .map_err(|(key, problem)| problem.under(key))?;
         if let Some(pointer) = &settings.historical {
             builder.add(pointer, Target::Historical).map_err(|problem| problem.under("historical"))?;
         }
@@ -175,6 +109,7 @@ impl StreamPlan {
             None => None,
         };
         Ok(Self {
+            bus,
             patterns,
             twin,
             has_device_time,
@@ -224,6 +159,7 @@ pub(super) struct Captured<'t> {
 fn compile_twin(
     settings: &StreamSettings,
     patterns: &[TopicPattern],
+    bus: Bus,
     builder: &mut PlanBuilder,
 ) -> Result<TwinSource, (&'static str, Problem)> {
     match settings.twin.as_deref() {
@@ -231,17 +167,13 @@ fn compile_twin(
             builder.add(pointer, Target::Twin).map_err(|problem| ("twin", problem))?;
             Ok(TwinSource::Payload)
         }
-        Some(template) if !template.contains('{') => Err((
-            "twin",
-            Problem::new(
-                format!("`{template}` would be one id for all"),
-                "write a template over the topic's captures (\"{site}-{device}\"), or a pointer (/id)",
-            ),
-        )),
+        Some(template) if !template.contains('{') => {
+            Err(("twin", Problem::new(format!("`{template}` would be one id for all"), template_help(bus))))
+        }
         template => {
             let key = if template.is_some() { "twin" } else { "topics" };
-            IdTemplate::parse(template.unwrap_or("{twin}"), patterns)
-                .map(TwinSource::Topic)
+            IdTemplate::parse(template.unwrap_or(template_default(bus, patterns)), patterns, bus)
+                .map(TwinSource::Template)
                 .map_err(|problem| (key, problem))
         }
     }

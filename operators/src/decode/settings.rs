@@ -11,10 +11,12 @@ use crate::entanglement::ExpectedRate;
 pub struct StreamSettings {
     /// The connection that it comes from.
     pub from: String,
-    /// Topics: `{twin}` captures the twin's id, `+` and `#` are MQTT's wildcards.
+    /// Topics: `{twin}` captures the twin's id, `+` and `#` are MQTT's wildcards. Levels stand between `/`, of
+    /// a Kafka connection between `.`.
     pub topics: Vec<String>,
-    /// The twin's id: a template over captures (`"{site}-{device}"`), or a pointer into the
-    /// payload (`/deviceId`). Default `{twin}`.
+    /// The twin's id: a template over captures (`"{site}-{device}"`) and, of a Kafka connection, the record's
+    /// key and headers (`"{site}-{key}"`, `"{header.device}"`); or a pointer into the payload (`/deviceId`).
+    /// Default `{twin}`; of a Kafka connection `{key}`, unless the topics capture `{twin}`.
     #[serde(default)]
     pub twin: Option<String>,
     /// A message that holds many measurements: the JSON Pointer to their array (`""` is the whole

@@ -8,6 +8,10 @@ use crate::model::{self, ModelSettings};
 const STATE: &str = "device/p-1/telemetry/device_state";
 
 fn decoder(streams: &str) -> Decoder {
+    decoder_of(streams, Bus::Levels)
+}
+
+fn decoder_of(streams: &str, bus: Bus) -> Decoder {
     let settings = ModelSettings {
         properties: serde_json::from_str(
             r#"{"temperature": {"type": "double", "range": [-100, 1000]}, "energy": {"type": "double"},
@@ -27,7 +31,7 @@ fn decoder(streams: &str) -> Decoder {
         .map(|(index, stream)| Route {
             twin_type: 0,
             stream: index as u16,
-            plan: StreamPlan::compile(stream, &model).expect("the stream is good"),
+            plan: StreamPlan::compile(stream, &model, bus).expect("the stream is good"),
         })
         .collect();
     Decoder::new(0, routes)

@@ -1,12 +1,16 @@
 //! Topic patterns of a job file: `device/{twin}/telemetry/+`.
 //!
-//! `{name}` captures one level, `+` skips one, a last `#` takes the rest (MQTT 3.1.1, 4.7).
+//! `{name}` captures one level, `+` skips one, a last `#` takes the rest (MQTT 3.1.1, 4.7). Topics of records
+//! have the same with a dot between levels: `plant.{site}.telemetry`.
 
+use super::twin_id::KEY;
+use crate::bus::{Bus, check_records_topic};
 use crate::problem::Problem;
 
 /// A pattern, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicPattern {
+    bus: Bus,
     levels: Vec<Level>,
     /// Whether it ends in `#`.
     takes_rest: bool,
@@ -20,9 +24,13 @@ enum Level {
 }
 
 impl TopicPattern {
-    /// Reads a pattern.
-    pub fn parse(pattern: &str) -> Result<Self, Problem> {
+    /// Reads a pattern of topics of such a bus.
+    pub fn parse(pattern: &str, bus: Bus) -> Result<Self, Problem> {
         let problem = |message: String, help: &str| Err(Problem::new(message, help));
+        // A slash is the likeliest mistake, and would be taken for a mix of text and wildcard.
+        if bus == Bus::Records && (pattern.is_empty() || pattern.contains('/')) {
+            check_records_topic(pattern, "")?;
+        }
         if pattern.is_empty() || pattern.len() > 65_535 || pattern.contains('\0') {
             return problem(
                 "a topic has 1 to 65,535 bytes and no NUL".into(),
@@ -30,7 +38,7 @@ impl TopicPattern {
             );
         }
         let mut levels: Vec<Level> = Vec::new();
-        let texts: Vec<&str> = pattern.split('/').collect();
+        let texts: Vec<&str> = pattern.split(bus.separator()).collect();
         let mut takes_rest = false;
         for (index, text) in texts.iter().enumerate() {
             let level = match *text {
@@ -48,6 +56,12 @@ impl TopicPattern {
                             "give each {capture} of a topic a different name",
                         );
                     }
+                    if bus == Bus::Records && name == KEY {
+                        return problem(
+                            format!("`{text}` is the key of the record, not a part of its topic"),
+                            "give the capture another name",
+                        );
+                    }
                     Level::Capture(name.into())
                 }
                 _ if text.contains(['#', '+', '{', '}']) => {
@@ -60,7 +74,10 @@ impl TopicPattern {
             };
             levels.push(level);
         }
-        Ok(Self { levels, takes_rest })
+        if bus == Bus::Records {
+            check_records_topic(pattern, &exact_text(&levels, bus))?;
+        }
+        Ok(Self { bus, levels, takes_rest })
     }
 
     /// The names of the captures, in order.
@@ -71,7 +88,7 @@ impl TopicPattern {
         })
     }
 
-    /// The filter that a broker understands.
+    /// The filter that a broker understands; of records, what their source understands: `plant.+.telemetry`.
     pub fn filter(&self) -> String {
         let mut levels: Vec<&str> = Vec::new();
         for level in &self.levels {
@@ -83,16 +100,17 @@ impl TopicPattern {
         if self.takes_rest {
             levels.push("#");
         }
-        levels.join("/")
+        levels.join(self.bus.separator().encode_utf8(&mut [0; 4]))
     }
 
     /// Whether the pattern takes a topic; the texts of its captures go to `captured`, in order.
     pub fn matches<'t>(&self, topic: &'t str, captured: &mut Vec<&'t str>) -> bool {
         captured.clear();
+        let separator = self.bus.separator();
         let mut rest = Some(topic);
         for level in &self.levels {
             let Some(text) = rest else { return false };
-            let (here, after) = match text.split_once('/') {
+            let (here, after) = match text.split_once(separator) {
                 Some((here, after)) => (here, Some(after)),
                 None => (text, None),
             };
@@ -105,8 +123,9 @@ impl TopicPattern {
             rest = after;
         }
         // `a/#` takes `a` as well as all below it.
-        let system = topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_)));
-        !system && (self.takes_rest || rest.is_none())
+        let is_internal = topic.starts_with(self.bus.internal_prefix())
+            && !matches!(self.levels.first(), Some(Level::Exactly(_)));
+        !is_internal && (self.takes_rest || rest.is_none())
     }
 
     /// Whether some topic is taken by both patterns: a listener must not write what a source reads.
@@ -124,12 +143,26 @@ impl TopicPattern {
     }
 }
 
+/// What of a pattern stands in every topic that it takes.
+fn exact_text(levels: &[Level], bus: Bus) -> String {
+    let text = |level: &Level| match level {
+        Level::Exactly(text) => text.clone(),
+        Level::Any | Level::Capture(_) => String::new(),
+    };
+    let texts: Vec<String> = levels.iter().map(text).collect();
+    texts.join(bus.separator().encode_utf8(&mut [0; 4]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pattern(text: &str) -> TopicPattern {
-        TopicPattern::parse(text).expect("the case is well formed")
+        TopicPattern::parse(text, Bus::Levels).expect("the case is well formed")
+    }
+
+    fn records(text: &str) -> TopicPattern {
+        TopicPattern::parse(text, Bus::Records).expect("the case is well formed")
     }
 
     #[test]
@@ -155,8 +188,42 @@ mod tests {
     #[test]
     fn bad_patterns_are_refused() {
         for text in ["", "a/#/b", "a/b+", "a/{}", "{x}/{x}", "a/{b}c", "a/{{b}}"] {
-            assert!(TopicPattern::parse(text).is_err(), "{text}");
+            assert!(TopicPattern::parse(text, Bus::Levels).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn topics_of_records_have_dots() {
+        for (text, filter, topic, expected) in [
+            ("telemetry", "telemetry", "telemetry", Some(vec![])),
+            ("plant.{site}.telemetry", "plant.+.telemetry", "plant.s-1.telemetry", Some(vec!["s-1"])),
+            ("plant.{site}.telemetry", "plant.+.telemetry", "plant.s.1.telemetry", None),
+            ("plant.+.{twin}.#", "plant.+.+.#", "plant.a.b.c.d", Some(vec!["b"])),
+            ("#", "#", "__consumer_offsets", None),
+            ("#", "#", "_schemas", Some(vec![])),
+            ("__own.#", "__own.#", "__own.x", Some(vec![])),
+        ] {
+            let pattern = records(text);
+            assert_eq!(pattern.filter(), filter);
+            let mut captured = Vec::new();
+            let matched = pattern.matches(topic, &mut captured);
+            assert_eq!(matched.then_some(captured), expected, "{text} on {topic}");
+        }
+        let long = format!("{}.{{site}}", "x".repeat(249));
+        for (text, message) in [
+            ("", "`` is no name of a topic in Kafka"),
+            ("plant/{site}", "`plant/{site}` has a `/`, and Kafka's topics have none"),
+            ("plant x.#", "`plant x.#` has ` `, which Kafka's topics cannot have"),
+            ("plant.{key}", "`{key}` is the key of the record, not a part of its topic"),
+            ("plant.a{x}", "the level `a{x}` mixes text and wildcard"),
+            ("plant.#.x", "the level `#` mixes text and wildcard"),
+            (&long, "the topic has 250 bytes, and Kafka's topics at most 249"),
+        ] {
+            let problem = TopicPattern::parse(text, Bus::Records).expect_err(text);
+            assert_eq!(problem.message, message);
+        }
+        assert!(records("plant.+.x").overlaps(&records("plant.#")));
+        assert!(!records("plant.+.x").overlaps(&records("plant.x")));
     }
 
     #[test]

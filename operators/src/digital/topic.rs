@@ -1,12 +1,14 @@
-//! Where a digital event goes: `twins/{job}/{twin}/{kind}`.
+//! Where a digital event goes: `twins/{job}/{twin}/{kind}`, or `twins.{job}` where records have keys.
 
 use super::DigitalKind;
+use crate::bus::{Bus, check_records_topic};
 use crate::id::encode_in_topic;
 use crate::problem::Problem;
 
 /// A topic with places for the job, the twin, its type and the kind of event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicTemplate {
+    bus: Bus,
     parts: Vec<Part>,
 }
 
@@ -21,9 +23,20 @@ enum Part {
 impl TopicTemplate {
     /// The default of rule 9.
     pub const DEFAULT: &str = "twins/{job}/{twin}/{kind}";
+    /// The default where the key of a record says of whom it is: one topic, which keeps all events of a twin in
+    /// their order.
+    pub const DEFAULT_OF_RECORDS: &str = "twins.{job}";
 
-    /// Reads a template; the job is known, and put in here.
-    pub fn parse(template: &str, job: &str) -> Result<Self, Problem> {
+    /// The default on such a bus.
+    pub fn default_of(bus: Bus) -> &'static str {
+        match bus {
+            Bus::Levels => Self::DEFAULT,
+            Bus::Records => Self::DEFAULT_OF_RECORDS,
+        }
+    }
+
+    /// Reads a template of topics of such a bus; the job is known, and put in here.
+    pub fn parse(template: &str, job: &str, bus: Bus) -> Result<Self, Problem> {
         let mut parts = Vec::new();
         let mut text = String::new();
         let mut rest = template;
@@ -35,14 +48,23 @@ impl TopicTemplate {
                     encode_in_topic(job, &mut text);
                     None
                 }
+                Some("twin") if bus == Bus::Records => {
+                    return Err(Problem::new(
+                        "`{twin}` is no place in the topic of a Kafka listener: the key of each record is the \
+                         twin's id",
+                        format!("write {{job}}, {{type}} or {{kind}}, such as {}", Self::DEFAULT_OF_RECORDS),
+                    ));
+                }
                 Some("twin") => Some(Part::Twin),
                 Some("type") => Some(Part::Type),
                 Some("kind") => Some(Part::Kind),
                 _ => {
-                    return Err(Problem::new(
-                        format!("`{}` is no place in a listener's topic", &rest[open..]),
-                        "write {job}, {twin}, {type} or {kind}",
-                    ));
+                    let places = match bus {
+                        Bus::Levels => "write {job}, {twin}, {type} or {kind}",
+                        Bus::Records => "write {job}, {type} or {kind}",
+                    };
+                    let message = format!("`{}` is no place in a listener's topic", &rest[open..]);
+                    return Err(Problem::new(message, places));
                 }
             };
             if let Some(part) = part {
@@ -57,18 +79,54 @@ impl TopicTemplate {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        if template.is_empty() || template.contains(['+', '#', '\0']) {
-            return Err(Problem::new(
-                "a listener's topic is not empty and has no wildcard",
-                format!("write a topic such as {}", Self::DEFAULT),
-            ));
+        let this = Self { bus, parts };
+        match bus {
+            Bus::Records => check_records_topic(template, &this.text())?,
+            Bus::Levels if template.is_empty() || template.contains(['+', '#', '\0']) => {
+                return Err(Problem::new(
+                    "a listener's topic is not empty and has no wildcard",
+                    format!("write a topic such as {}", Self::DEFAULT),
+                ));
+            }
+            Bus::Levels => {}
         }
-        Ok(Self { parts })
+        Ok(this)
+    }
+
+    /// Whether its topics can be made for types of these names; on a bus of levels they always can.
+    pub fn check_types<'a>(&self, types: impl IntoIterator<Item = &'a str>) -> Result<(), Problem> {
+        if self.bus == Bus::Levels {
+            return Ok(());
+        }
+        for name in types {
+            for kind in DigitalKind::ALL {
+                let mut topic = Vec::new();
+                self.write("", name, kind, &mut topic);
+                let topic = String::from_utf8_lossy(&topic);
+                check_records_topic(&topic, &topic).map_err(|problem| {
+                    let message = format!("the topic for the type `{name}` cannot be: {}", problem.message);
+                    Problem::new(
+                        message,
+                        "write a shorter topic without {type}, or give the type another name",
+                    )
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether each twin has a topic of its own, so that a retained message says of whom it is.
     pub fn names_twin(&self) -> bool {
         self.parts.contains(&Part::Twin)
+    }
+
+    /// What stands in all of its topics.
+    fn text(&self) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Twin | Part::Type | Part::Kind => String::new(),
+        };
+        self.parts.iter().map(text).collect()
     }
 
     /// The pattern that takes all topics of this template: a source must not read them.
@@ -84,7 +142,9 @@ impl TopicTemplate {
         let level = |level: &str| {
             if level.contains('+') { "+".into() } else { level.to_owned() }
         };
-        pattern.split('/').map(level).collect::<Vec<String>>().join("/")
+        let separator = self.bus.separator();
+        let levels: Vec<String> = pattern.split(separator).map(level).collect();
+        levels.join(separator.encode_utf8(&mut [0; 4]))
     }
 
     /// Appends the topic of a twin's event.
@@ -116,19 +176,87 @@ mod tests {
 
     #[test]
     fn topics_are_written() {
-        for (template, expected, pattern) in [
-            (TopicTemplate::DEFAULT, "twins/line%2F1/a%2Fb/state", "twins/line%2F1/+/+"),
-            ("t", "t", "t"),
-            ("{type}-{kind}/x", "press-state/x", "+/x"),
+        for (template, bus, expected, pattern) in [
+            (TopicTemplate::DEFAULT, Bus::Levels, "twins/line%2F1/a%2Fb/state", "twins/line%2F1/+/+"),
+            ("t", Bus::Levels, "t", "t"),
+            ("{type}-{kind}/x", Bus::Levels, "press-state/x", "+/x"),
+            ("{kind}.x.a-{type}", Bus::Records, "state.x.a-press", "+.x.+"),
         ] {
-            let template = TopicTemplate::parse(template, "line/1").expect("good");
-            let mut topic = Vec::new();
-            template.write("a/b", "press", DigitalKind::State, &mut topic);
-            assert_eq!(String::from_utf8_lossy(&topic), expected);
-            assert_eq!(template.pattern(), pattern);
+            assert_written(template, bus, "line/1", expected, pattern);
         }
+        assert_written(
+            TopicTemplate::default_of(Bus::Records),
+            Bus::Records,
+            "a.b",
+            "twins.a.b",
+            "twins.a.b",
+        );
         for template in ["", "a/{x}", "a/{twin", "a/+", "#"] {
-            assert!(TopicTemplate::parse(template, "j").is_err(), "{template}");
+            assert!(TopicTemplate::parse(template, "j", Bus::Levels).is_err(), "{template}");
+        }
+    }
+
+    fn assert_written(template: &str, bus: Bus, job: &str, expected: &str, pattern: &str) {
+        let template = TopicTemplate::parse(template, job, bus).expect("good");
+        let mut topic = Vec::new();
+        template.write("a/b", "press", DigitalKind::State, &mut topic);
+        assert_eq!(String::from_utf8_lossy(&topic), expected);
+        assert_eq!(template.pattern(), pattern);
+    }
+
+    #[test]
+    fn topics_of_records_are_kafkas() {
+        let long = format!("{}{{kind}}", "x".repeat(250));
+        for (template, message) in [
+            (
+                "twins.{twin}",
+                "`{twin}` is no place in the topic of a Kafka listener: the key of each record is the twin's id",
+            ),
+            ("twins/{job}", "`twins/{job}` has a `/`, and Kafka's topics have none"),
+            ("twins.{key}", "`{key}` is no place in a listener's topic"),
+            ("twins.+", "`twins.+` has `+`, which Kafka's topics cannot have"),
+            ("", "`` is no name of a topic in Kafka"),
+            ("..", "`..` is no name of a topic in Kafka"),
+            (&long, "the topic has 250 bytes, and Kafka's topics at most 249"),
+        ] {
+            let problem = TopicTemplate::parse(template, "j", Bus::Records).expect_err(template);
+            assert_eq!(problem.message, message);
+        }
+    }
+
+    #[test]
+    fn names_of_types_must_fit_into_topics_of_records() {
+        let long = "x".repeat(240);
+        for (template, bus, name, expected) in [
+            ("twins.{type}", Bus::Records, "press", None),
+            ("twins", Bus::Records, "ü", None),
+            ("twins/{type}", Bus::Levels, "ü", None),
+            (
+                "twins.{type}",
+                Bus::Records,
+                "ü",
+                Some(
+                    "the topic for the type `ü` cannot be: `twins.ü` has `ü`, which Kafka's topics cannot have",
+                ),
+            ),
+            (
+                "{type}",
+                Bus::Records,
+                "..",
+                Some("the topic for the type `..` cannot be: `..` is no name of a topic in Kafka"),
+            ),
+            (
+                &format!("{long}{{kind}}"),
+                Bus::Records,
+                "press",
+                Some(
+                    "the topic for the type `press` cannot be: the topic has 252 bytes, and Kafka's topics at most 249",
+                ),
+            ),
+        ] {
+            let template = TopicTemplate::parse(template, "j", bus).expect("good by itself");
+            let found = template.check_types([name]).err().map(|problem| problem.message);
+            assert_eq!(found.as_deref(), expected);
         }
     }
 }

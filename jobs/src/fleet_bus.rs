@@ -13,7 +13,7 @@ use crate::fleet::{Addresses, RECORDS_TOPIC};
 
 /// A bus.
 #[derive(Clone, Debug)]
-pub(crate) enum Bus {
+pub(crate) enum FleetBus {
     /// An MQTT broker.
     Mqtt(MqttSettings),
     /// A Kafka cluster.
@@ -34,19 +34,19 @@ pub(crate) enum BusError {
 /// The scheme of a Kafka cluster.
 const KAFKA: &str = "kafka://";
 
-impl Bus {
+impl FleetBus {
     /// The bus at a URL; messages go out at this quality of service, where it has such.
     pub(crate) fn parse(url: &str, qos: u8) -> Result<Self, String> {
         let bus = match url.strip_prefix(KAFKA) {
             Some(brokers) => {
                 let brokers = brokers.trim_end_matches('/');
-                Bus::Kafka(KafkaSettings::new(&brokers.split(',').collect::<Vec<_>>()))
+                FleetBus::Kafka(KafkaSettings::new(&brokers.split(',').collect::<Vec<_>>()))
             }
-            None => Bus::Mqtt(MqttSettings { qos, ..MqttSettings::new(url) }),
+            None => FleetBus::Mqtt(MqttSettings { qos, ..MqttSettings::new(url) }),
         };
         match &bus {
-            Bus::Mqtt(mqtt) => mqtt.check()?,
-            Bus::Kafka(kafka) => kafka.check()?,
+            FleetBus::Mqtt(mqtt) => mqtt.check()?,
+            FleetBus::Kafka(kafka) => kafka.check()?,
         }
         Ok(bus)
     }
@@ -54,14 +54,14 @@ impl Bus {
     /// How its messages tell devices apart.
     pub(crate) fn addresses(&self) -> Addresses {
         match self {
-            Bus::Mqtt(_) => Addresses::Topics,
-            Bus::Kafka(_) => Addresses::Keys,
+            FleetBus::Mqtt(_) => Addresses::Topics,
+            FleetBus::Kafka(_) => Addresses::Keys,
         }
     }
 
     /// Makes what a fleet needs to speak, and what else is named.
     pub(crate) fn prepare(&self, topics: &[&str]) -> Result<(), BusError> {
-        if let Bus::Kafka(kafka) = self {
+        if let FleetBus::Kafka(kafka) = self {
             let topics = [&[RECORDS_TOPIC], topics].concat();
             kafka::admin::make_topics("simulated fleet", kafka, &topics)?;
         }
@@ -72,8 +72,8 @@ impl Bus {
     pub(crate) fn sink(&self, client_id: &str) -> Result<SinkHandle, BusError> {
         let name = "simulated fleet";
         Ok(match self {
-            Bus::Mqtt(settings) => mqtt::sink::start(name, settings, client_id)?,
-            Bus::Kafka(settings) => {
+            FleetBus::Mqtt(settings) => mqtt::sink::start(name, settings, client_id)?,
+            FleetBus::Kafka(settings) => {
                 let setup = SinkSetup {
                     name: name.into(),
                     job: name.into(),
@@ -103,9 +103,9 @@ mod tests {
             ("kafka://localhost", Err("host:port")),
             ("http://localhost", Err("mqtt://host")),
         ] {
-            let found = Bus::parse(url, 0).map(|bus| match bus {
-                Bus::Mqtt(_) => "mqtt",
-                Bus::Kafka(_) => "kafka",
+            let found = FleetBus::parse(url, 0).map(|bus| match bus {
+                FleetBus::Mqtt(_) => "mqtt",
+                FleetBus::Kafka(_) => "kafka",
             });
             match (found, expected) {
                 (Err(reason), Err(part)) => assert!(reason.contains(part), "{url}: {reason}"),
