@@ -237,19 +237,14 @@ mod tests {
 
     #[test]
     fn a_batch_gives_back_what_was_packed() {
-        let messages: [(&str, &[u8], &[u8], bool, u64); 4] = [
-            ("twins/a", b"a", b"1", true, 7),
-            ("t", b"", b"", false, 0),
-            ("\u{e4}/b", &[255], &[0, 255], false, u64::MAX),
-            ("x", b"", b"{}", true, 1),
+        let message =
+            |topic, key, payload, retain, revision| Outgoing { topic, key, payload, retain, revision };
+        let messages = [
+            message("twins/a", b"a", b"1", true, 7),
+            message("t", b"", b"", false, 0),
+            message("\u{e4}/b", &[255], &[0, 255], false, u64::MAX),
+            message("x", b"", b"{}", true, 1),
         ];
-        let messages = messages.map(|(topic, key, payload, retain, revision)| Outgoing {
-            topic,
-            key,
-            payload,
-            retain,
-            revision,
-        });
         let mut batch = MessageBatch::default();
         for message in messages {
             assert!(batch.push_keyed(message));

@@ -70,10 +70,10 @@ fn good_definitions_pass() {
             r#"brokers: ["${BROKER}"], options: {sasl.password: "${file:/x}", security.protocol: "${HOW}"}"#,
             "",
         ),
-        (TOPICS, r##"topics: ["plant.#", tele], twin: "{key}""##, ""),
+        (TOPICS, "topics: [\"plant.#\", tele]\n        twin: \"{key}\"", ""),
         (TOPICS, r#"topics: ["plant.{twin}.tele"]"#, ""),
-        (TOPICS, r#"topics: ["plant.{site}.tele"], twin: "{site}/{header.device}""#, ""),
-        (TOPICS, "topics: [tele], twin: /id", ""),
+        (TOPICS, "topics: [\"plant.{site}.tele\"]\n        twin: \"{site}/{header.device}\"", ""),
+        (TOPICS, "topics: [tele]\n        twin: /id", ""),
         ("{to: bus}", r#"{to: bus, topic: "x-{job}.{type}.{kind}", exactly_once: true}"#, ""),
         ("{to: bus}", "{to: bus, exactly_once: true}\n  - {to: bus, topic: other}", ""),
         ("{to: plant}", "{to: plant, exactly_once: false}", ""),
@@ -119,12 +119,12 @@ fn settings() {
         (
             BROKERS,
             "brokers: [\"a:1\"], options: {linger.ms: 5, enable.auto.commit: true}",
-            "3:75 options has `enable.auto.commit`, which the engine sets itself (remove it: offsets belong to the checkpoints)",
+            "3:79 options has `enable.auto.commit`, which the engine sets itself (remove it: offsets belong to the checkpoints)",
         ),
     ]);
     // The words are the client library's; the value is not shown.
     for (options, place) in
-        [("{linger.ms: 5, sasl.pasword: hunter2}", "3:69 "), ("{security.protocol: hunter2}", "3:64 ")]
+        [("{linger.ms: 5, sasl.pasword: hunter2}", "3:73 "), ("{security.protocol: hunter2}", "3:64 ")]
     {
         let found = found(&BASE.replacen(BROKERS, &format!("brokers: [\"a:1\"], options: {options}"), 1));
         assert!(found.starts_with(place), "{options}: {found}");
@@ -144,13 +144,13 @@ fn streams() {
         ),
         (
             TOPICS,
-            "topics: [tele], twin: \"{site}\"",
-            "11:31 the topic `tele` has no capture {site} (write it as a level of every topic, or say with `twin:` where the id is ({key}, {header.NAME}, a template such as \"{site}-{key}\", or a pointer such as /deviceId))",
+            "topics: [tele]\n        twin: \"{site}\"",
+            "12:15 the topic `tele` has no capture {site} (write it as a level of every topic, or say with `twin:` where the id is ({key}, {header.NAME}, a template such as \"{site}-{key}\", or a pointer such as /deviceId))",
         ),
         (
             "topics: [\"device/{twin}\"]",
             "topics: [\"device/+\"], twin: \"{key}\"",
-            "15:57 MQTT has no keys and headers; `{key}` is of a record of Kafka (write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as \"{site}-{device}\", or a pointer such as /deviceId))",
+            "15:56 MQTT has no keys and headers; `{key}` is of a record of Kafka (write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as \"{site}-{device}\", or a pointer such as /deviceId))",
         ),
         // A connection with a mistake is told of once, and its streams are not held to another kind's rules.
         (BROKERS, "borkers: [a:1]", "3:17 unknown key `borkers` (did you mean `brokers`?)"),
@@ -210,8 +210,8 @@ fn connections_must_agree() {
             ),
         )
     };
-    let same = "4:81 `bus` reads the same topics of the same cluster in the same group `twinloom-first-bus` (give each connection a group of its own, or read the topics through one connection)";
-    let feeds = "19:10 `twins.{job}` feeds the stream `more` of type `device`, which reads `twins.#` (write to a topic that no stream reads, such as twins.{job})";
+    let same = "4:75 `bus` reads the same topics of the same cluster in the same group `twinloom-first-bus` (give each connection a group of its own, or read the topics through one connection)";
+    let feeds = "19:6 `twins.{job}` feeds the stream `more` of type `device`, which reads `twins.#` (write to a topic that no stream reads, such as twins.{job})";
     for (settings, topics, expected) in [
         ("brokers: [\"b:9092\"]", "plant.x.tele", ""),
         ("brokers: [\"kafka:9092\"]", "plant.x.tele", ""),
