@@ -4,13 +4,14 @@
 #   make test    all that a change must pass
 #   make crash   kills a live run again and again, and counts what is lost: KILLS=20 SEED=1
 #   make check   format and lints only
+#   make kafka   a Kafka broker on 127.0.0.1:9092 for trying things out, until Ctrl-C
 #   make fmt     formats the sources
 #   make bench   the measurements of the README
 
 # Cargo may have been installed a minute ago, and not be in this shell's path yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: demo test crash check fmt bench
+.PHONY: demo test crash check kafka fmt bench
 
 demo:
 	@.ci/setup
@@ -37,6 +38,10 @@ crash:
 	@export CRASH_LINE=$$(mktemp); \
 	cargo test --release --test suite crash:: -- --nocapture --test-threads 1; status=$$?; \
 	cat "$$CRASH_LINE"; rm "$$CRASH_LINE"; exit $$status
+
+kafka:
+	@.ci/setup java mvn
+	@exec .ci/kafka-broker
 
 fmt:
 	@.ci/setup

@@ -24,7 +24,7 @@ use crate::queue::Waker;
 
 /// How often the cluster is asked for new partitions.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// How often while it does not answer.
+/// How often while it does not answer, or a topic is not there.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long it may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -110,7 +110,7 @@ impl Looking {
                     is_first = false;
                     gaps = None;
                     self.tell(News::Reached);
-                    INTERVAL
+                    if self.missing.is_empty() { INTERVAL } else { RETRY }
                 }
                 Err(error) => {
                     let reason = self.discovery.consumer.context().complaint.explain(&error);
