@@ -53,12 +53,16 @@ fn main() {
     let count: u64 = argument("--messages").map_or(1_000_000, |text| text.parse().expect("a number"));
     let twins: usize = argument("--twins").map_or(10_000, |text| text.parse().expect("a number"));
     let runs: usize = argument("--runs").map_or(3, |text| text.parse().expect("a number"));
+    let only = argument("--only");
     let kafka = Kafka::started();
     fill(&kafka, count, twins);
     println!("{count} records of {twins} twins in {PARTITIONS} partitions, {runs} runs");
     let mut rates = vec![Vec::new(); CASES.len()];
     for run in 0..runs {
         for (case, rates) in CASES.iter().zip(&mut rates) {
+            if only.as_ref().is_some_and(|only| *only != format!("{case:?}")) {
+                continue;
+            }
             let start = Instant::now();
             let cpu_seconds = match case {
                 Case::Bare => bare(&kafka, count),
@@ -71,6 +75,9 @@ fn main() {
             );
             rates.push(rate);
         }
+    }
+    if only.is_some() {
+        return;
     }
     let median = |case: Case| {
         let mut rates = rates[CASES.iter().position(|one| *one == case).expect("all are listed")].clone();

@@ -86,8 +86,18 @@ impl Client {
         // A transaction has a bound, and its messages with it.
         config.remove("message.timeout.ms");
         config.set("transactional.id", &id);
-        if config.get("transaction.timeout.ms").is_none() {
-            config.set("transaction.timeout.ms", TRANSACTION_MAX_MS);
+        for (option, value) in [
+            ("transaction.timeout.ms", TRANSACTION_MAX_MS),
+            // What is delivered is told by the commit.
+            ("delivery.report.only.error", "true"),
+        ] {
+            if !settings.options.contains_key(option) {
+                config.set(option, value);
+            }
+        }
+        if !settings.options.contains_key("linger.ms") {
+            // A commit waits for nobody's linger, and all of an outbox is there at once.
+            config.set("linger.ms", "100");
         }
         let (complaint, failed) = (Complaint::default(), AtomicU64::new(0));
         let context = Context { name: setup.name.clone(), complaint, failed };

@@ -10,14 +10,14 @@
 //! fills, then ours, and `offer` refuses.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tracing::{debug, info, warn};
 
@@ -103,16 +103,46 @@ impl Stamp {
     pub(super) fn of(&self, revision: u64) -> OwnedHeaders {
         OwnedHeaders::new_with_capacity(2)
             .insert(Header { key: "generation", value: Some(&self.generation) })
-            .insert(Header { key: "revision", value: Some(&revision.to_string()) })
+            .insert(Header { key: REVISION, value: Some(itoa::Buffer::new().format(revision)) })
     }
+}
+
+/// The name of the header with the revision.
+const REVISION: &str = "revision";
+
+/// The revision that a message was stamped with.
+fn revision_of(message: &BorrowedMessage<'_>) -> u64 {
+    let mut headers = message.headers().into_iter().flat_map(Headers::iter);
+    let revision = headers.find(|header| header.key == REVISION).and_then(|header| header.value);
+    revision.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// What the thread that polls has for the one that sends.
 #[derive(Default)]
 struct Feedback {
+    /// The thread that sends waits for news; it is woken only then, as there are as many as messages.
+    is_awaited: AtomicBool,
     again: Mutex<Vec<Again>>,
     waker: Mutex<Option<Waker>>,
     stats: OnceLock<Arc<SinkStats>>,
+}
+
+impl Feedback {
+    fn wake(&self) {
+        if self.is_awaited.load(Ordering::SeqCst) && self.is_awaited.swap(false, Ordering::SeqCst) {
+            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(waker) = waker {
+                waker();
+            }
+        }
+    }
+
+    /// Waits until there is news, or something is offered or asked.
+    fn wait(&self, timeout: Duration) {
+        self.is_awaited.store(true, Ordering::SeqCst);
+        std::thread::park_timeout(timeout);
+        self.is_awaited.store(false, Ordering::SeqCst);
+    }
 }
 
 /// A message that was not delivered and may be yet.
@@ -161,27 +191,23 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<(Arc<Flight>, u64)>;
+    type DeliveryOpaque = Arc<Flight>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: Self::DeliveryOpaque) {
-        let (flight, revision) = *opaque;
+    fn delivery(&self, result: &DeliveryResult<'_>, flight: Arc<Flight>) {
         match result {
             Ok(message) => {
                 let bytes = message.payload_len() + message.key_len() + message.topic().len();
                 flight.stats.add_published(1, bytes as u64);
                 flight.stats.set_connected(true);
             }
-            Err((error, message)) => self.failed(error, message, flight, revision),
+            Err((error, message)) => self.failed(error, message, flight),
         }
-        let waker = self.feedback.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waker) = &*waker {
-            waker();
-        }
+        self.feedback.wake();
     }
 }
 
 impl Context {
-    fn failed(&self, error: &ClientError, message: &impl Message, flight: Arc<Flight>, revision: u64) {
+    fn failed(&self, error: &ClientError, message: &BorrowedMessage<'_>, flight: Arc<Flight>) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         if is_for_good(code) {
             flight.stats.add_failures(1);
@@ -194,7 +220,7 @@ impl Context {
             topic: message.topic().to_owned(),
             key: bytes(message.key()),
             payload: bytes(message.payload()),
-            revision,
+            revision: revision_of(message),
             reason: code,
             flight,
         });
@@ -238,7 +264,7 @@ impl Sink {
                 self.send_batch(batch);
             } else if !self.work.queue.is_closed() {
                 self.look();
-                std::thread::park_timeout(SLEEP_MAX);
+                self.feedback.wait(SLEEP_MAX);
             } else if self.producer.in_flight_count() == 0 {
                 // Reports are heard after messages are counted out.
                 self.take_back();
@@ -303,8 +329,7 @@ impl Sink {
             return false;
         }
         loop {
-            let opaque = Box::new((flight.clone(), message.revision));
-            let record = BaseRecord::with_opaque_to(message.topic, opaque)
+            let record = BaseRecord::with_opaque_to(message.topic, flight.clone())
                 .key(message.key)
                 .payload(message.payload)
                 .headers(self.headers.of(message.revision));
@@ -321,7 +346,7 @@ impl Sink {
             if self.work.stop.is_asked() {
                 return false;
             }
-            std::thread::park_timeout(SLEEP_MAX);
+            self.feedback.wait(SLEEP_MAX);
         }
     }
 
