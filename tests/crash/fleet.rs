@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use connectors::failpoint;
 
-use super::load::{Load, topic};
-use super::oracle::{self, Sent, Verdict};
+use super::load::{Load, Records, topic};
+use super::oracle::{self, Heard, Sent, Verdict};
 use crate::harness::archive::Archive;
 use crate::harness::broker::Broker;
 use crate::harness::client::Client;
+use crate::harness::kafka::Kafka;
 use crate::harness::program::{Ended, Running, start, twinloom};
 use crate::harness::site::{Site, bind, listener};
 use crate::harness::{LONG, free_port, in_time};
@@ -36,6 +37,18 @@ digital: [{to: plant}]
 archive: {path: archive, roll: 64KB/500ms}
 "#;
 
+/// What a job has besides where a Kafka is there: every second twin speaks to it, and it hears all digital
+/// events exactly once.
+const KAFKA: [(&str, &str); 3] = [
+    ("types:\n", "  bus: {kafka: {brokers: [\"BROKERS\"]}}\ntypes:\n"),
+    (
+        "    entanglement:",
+        "      records:\n        from: bus\n        topics: [IN]\n        at: arrival\n        \
+         properties: {n: /n, all: /all}\n        expected_rate: none\n    entanglement:",
+    ),
+    ("[{to: plant}]", "[{to: plant}, {to: bus, topic: OUT, exactly_once: true}]"),
+];
+
 /// The twin that speaks before all others, until the job is bound; it is not judged, as what it says
 /// before the job has a session is lost.
 const PROBE: &str = "probe";
@@ -56,6 +69,8 @@ pub struct Fleet {
     pub broker: Broker,
     /// Hears all digital events.
     pub listener: Client,
+    /// What its topics and its job are called in Kafka, where there is one; it is never stopped.
+    kafka: Option<(&'static Kafka, String)>,
     processes: usize,
 }
 
@@ -69,9 +84,21 @@ pub struct Armed {
 }
 
 impl Fleet {
-    /// A fleet whose job runs on this many processes.
+    /// A fleet whose job runs on this many processes, on MQTT alone.
     pub fn new(processes: usize) -> Self {
         Self::of(JOB, processes)
+    }
+
+    /// The same on MQTT and Kafka.
+    pub fn on_both_buses(processes: usize) -> Self {
+        // Transactional ids have the job's name in them, and the broker is there for all.
+        let (kafka, name) = (Kafka::shared(), format!("crash-{processes}"));
+        kafka.topic(&format!("{name}.in"), 4);
+        kafka.topic(&format!("{name}.out"), 3);
+        let job = KAFKA.iter().fold(JOB.to_owned(), |job, (place, with)| job.replacen(place, with, 1));
+        let job = job.replace("job: crash", &format!("job: {name}")).replace("BROKERS", &kafka.brokers());
+        let job = job.replace("[IN]", &format!("[{name}.in]")).replace("OUT", &format!("{name}.out"));
+        Self { kafka: Some((kafka, name)), ..Self::of(&job, processes) }
     }
 
     /// The same for a job of another name.
@@ -83,7 +110,7 @@ impl Fleet {
         let broker = Broker::started();
         let site = Site::of(job, &broker);
         let listener = listener(&broker);
-        Self { site, broker, listener, processes }
+        Self { site, broker, listener, kafka: None, processes }
     }
 
     /// The data folder.
@@ -125,13 +152,25 @@ impl Fleet {
         // One that refuses to start is known at once by this.
         run[0].until_logged("broker connected");
         bind(&mut self.broker.client(PROBE), &self.listener, &topic(PROBE), r#"{"n":0,"all":0}"#);
-        (run, Load::start(self.broker.client("fleet"), TWINS, seed))
+        let records = self
+            .kafka
+            .as_ref()
+            .map(|(kafka, name)| Records { producer: kafka.producer(), topic: format!("{name}.in") });
+        (run, Load::start(self.broker.client("fleet"), records, TWINS, seed))
     }
 
     /// Judges what others can see while no process runs: complete files, and in them a begin of every
     /// twin's history.
     pub fn verdict_of_begin(&self, sent: &Sent) -> Verdict {
-        oracle::judge_begin(sent, &self.without_probe())
+        oracle::judge_begin(sent, &self.without_probe(), &self.records())
+    }
+
+    /// All committed records of the topic that has each digital event once, those of a twin in their order.
+    fn records(&self) -> Vec<Heard> {
+        let Some((kafka, name)) = &self.kafka else { return Vec::new() };
+        let records = kafka.kcat(&format!("{name}.out")).into_iter();
+        let events = records.filter_map(|record| oracle::read(&serde_json::from_str(&record.payload?).ok()?));
+        events.filter(|one| one.twin != PROBE).collect()
     }
 
     /// Waits until the listener has heard the last of every twin; where one never comes, the oracle
@@ -172,7 +211,11 @@ impl Fleet {
     pub fn verdict(&self, sent: &Sent) -> Verdict {
         let heard = oracle::heard(&self.listener.messages());
         let heard: Vec<_> = heard.into_iter().filter(|one| one.twin != PROBE).collect();
-        oracle::judge(sent, &self.without_probe(), &heard)
+        let mut verdict = oracle::judge(sent, &self.without_probe(), &heard);
+        if self.kafka.is_some() {
+            verdict.judge_records(&self.without_probe(), &self.records());
+        }
+        verdict
     }
 
     fn without_probe(&self) -> Archive {

@@ -1,5 +1,6 @@
-//! A fleet that speaks all the while, whatever becomes of the engine: bursts at QoS 1, each as soon as
-//! the broker has the one before. Of each twin it knows how far it has come.
+//! A fleet that speaks all the while, whatever becomes of the engine: bursts, each as soon as the brokers
+//! have the one before. Every second twin speaks to Kafka where there is one, all others at QoS 1. Of each
+//! twin it knows how far it has come.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use super::oracle::Sent;
 use crate::harness::chance::Chance;
 use crate::harness::client::Client;
+use crate::harness::kafka::records::{Message, Producer};
 use crate::harness::until;
 
 /// The most messages of a burst.
@@ -29,9 +31,18 @@ struct Shared {
     sent: Mutex<Sent>,
 }
 
+/// Who takes messages of every second twin, and in which topic.
+pub struct Records {
+    /// A producer that knows what was acknowledged.
+    pub producer: Producer,
+    /// The topic.
+    pub topic: String,
+}
+
 /// Who speaks for all twins.
 struct Speaker {
     client: Client,
+    records: Option<Records>,
     chance: Chance,
     sent: Sent,
     /// Messages of all twins.
@@ -50,10 +61,10 @@ pub fn topic(twin: &str) -> String {
 
 impl Load {
     /// Begins to speak for this many twins.
-    pub fn start(client: Client, twins: u64, seed: u64) -> Self {
+    pub fn start(client: Client, records: Option<Records>, twins: u64, seed: u64) -> Self {
         let sent: Sent = (0..twins).map(|number| (twin(number), 0)).collect();
         let shared = Arc::new(Shared { sent: Mutex::new(sent.clone()), ..Shared::default() });
-        let mut speaker = Speaker { client, chance: Chance::new(seed), sent, all: 0 };
+        let mut speaker = Speaker { client, records, chance: Chance::new(seed), sent, all: 0 };
         let known = shared.clone();
         let thread = std::thread::spawn(move || {
             while !known.is_over.load(Ordering::SeqCst) {
@@ -121,10 +132,24 @@ impl Speaker {
             let n = self.sent.get_mut(twin).expect("it is one of the fleet");
             *n += 1;
             self.all += 1;
-            messages.push((topic(twin), format!(r#"{{"n":{n},"all":{}}}"#, self.all)));
+            let payload = format!(r#"{{"n":{n},"all":{}}}"#, self.all);
+            match &self.records {
+                Some(records) if speaks_to_kafka(twin) => {
+                    records.producer.send(&records.topic, &Message::new(twin, &payload));
+                }
+                _ => messages.push((topic(twin), payload)),
+            }
         }
         self.client.publish_all(&messages);
+        if let Some(records) = &self.records {
+            records.producer.flush();
+        }
     }
+}
+
+/// Whether a twin is one of those that speak to Kafka.
+fn speaks_to_kafka(twin: &str) -> bool {
+    twin.ends_with(['1', '3', '5', '7', '9'])
 }
 
 /// How many messages these are.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   load ── QoS 1 ──► mosquitto ──► twinloom run ──► mosquitto ──► listener ──┐
-//!    │                              ▲    └──► archive ────────────────────────┤
+//!    └───── acks ───► Kafka ────────►  ▲  │  └──► Kafka ──► kcat ─────────────┤
+//!    │                                 │  └──► archive ───────────────────────┤
 //!    │             kill -9, failpoints, and again                             ▼
 //!    └── what was acknowledged ─────────────────────────────────────────► oracle
 //! ```
@@ -69,6 +70,9 @@ fn one_of_two_processes_that_dies_loses_nothing() {
             (Failpoint::ParquetRename, 1),
             (Failpoint::ManifestWrite, 0),
             (Failpoint::ManifestCommitted, 0),
+            (Failpoint::TransactionSend, 1),
+            (Failpoint::TransactionCommit, 0),
+            (Failpoint::TransactionCommitted, 1),
         ];
         strikes.map(|(point, process)| Strike::failpoint(chance, point, process)).into()
     });
@@ -83,7 +87,7 @@ fn check(processes: usize, failpoints: impl Fn(&mut Chance) -> Vec<Strike>) {
     strikes.extend((0..kills).map(|_| Strike::kill(&mut chance, processes)));
     chance.shuffle(&mut strikes);
 
-    let fleet = Fleet::new(processes);
+    let fleet = Fleet::on_both_buses(processes);
     let (first, strikes): (Vec<_>, Vec<_>) = strikes.into_iter().partition(Strike::is_of_the_first_start);
     first.iter().for_each(|strike| strike.strike_first(&fleet));
     let (run, load) = fleet.begin(seed);

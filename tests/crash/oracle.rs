@@ -6,6 +6,7 @@
 //!   archive: physical, state,      ├──► Verdict { lost, repeated, wrong }
 //!            lifecycle, entanglement
 //!   heard: (twin, number, generation)
+//!   records: the same, each once
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +54,7 @@ const BY_MESSAGE: [&str; 2] = ["physical", "state"];
 const BY_CHANGE: [&str; 2] = ["entanglement", "lifecycle"];
 
 /// Judges what is visible at any instant: of each twin a begin of its history, without a hole.
-pub fn judge_begin(sent: &Sent, archive: &Archive) -> Verdict {
+pub fn judge_begin(sent: &Sent, archive: &Archive, records: &[Heard]) -> Verdict {
     let mut verdict = Verdict::default();
     for name in BY_MESSAGE {
         let rows = by_twin(archive.get(name));
@@ -63,6 +64,7 @@ pub fn judge_begin(sent: &Sent, archive: &Archive) -> Verdict {
     }
     verdict.judge_changes(archive);
     verdict.judge_dead_letters(archive);
+    verdict.judge_once(records);
     verdict
 }
 
@@ -81,23 +83,24 @@ pub fn judge(sent: &Sent, archive: &Archive, heard: &[Heard]) -> Verdict {
 
 /// Reads what a listener heard; events that are numbered otherwise are left out.
 pub fn heard(messages: &[Message]) -> Vec<Heard> {
-    let read = |message: &Message| {
-        let json = message.json();
-        let kind = json["kind"].as_str()?.to_owned();
-        let number = match kind.as_str() {
-            "state" => json["revision"].as_i64()?,
-            "lifecycle" | "entanglement" => json["change"].as_i64()?,
-            _ => return None,
-        };
-        Some(Heard {
-            twin: json["twin"].as_str()?.to_owned(),
-            generation: json["generation"].as_i64()?,
-            n: json["properties"]["n"].as_i64(),
-            number,
-            kind,
-        })
+    messages.iter().filter_map(|message| read(&message.json())).collect()
+}
+
+/// Reads a digital event; none of one that is numbered otherwise.
+pub fn read(json: &Value) -> Option<Heard> {
+    let kind = json["kind"].as_str()?.to_owned();
+    let number = match kind.as_str() {
+        "state" => json["revision"].as_i64()?,
+        "lifecycle" | "entanglement" => json["change"].as_i64()?,
+        _ => return None,
     };
-    messages.iter().filter_map(read).collect()
+    Some(Heard {
+        twin: json["twin"].as_str()?.to_owned(),
+        generation: json["generation"].as_i64()?,
+        n: json["properties"]["n"].as_i64(),
+        number,
+        kind,
+    })
 }
 
 /// A row of a table with one row a message.
@@ -214,6 +217,50 @@ impl Verdict {
         let Some(table) = archive.get("dead_letters") else { return };
         for (topic, reason) in table.cells("topic").into_iter().zip(table.cells("reason")) {
             self.wrong.push(format!("dead letter of {topic}: {reason}"));
+        }
+    }
+
+    /// Each event is there once; the states of a twin are 1, 2, 3 and so on, in the order in which they stand.
+    fn judge_once(&mut self, records: &[Heard]) {
+        let mut seen: BTreeSet<(&str, &str, i64)> = BTreeSet::new();
+        let mut states: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for one in records {
+            if !seen.insert((&one.twin, &one.kind, one.number)) {
+                let number = one.n.unwrap_or(one.number);
+                self.repeated.insert((one.twin.clone(), number));
+                self.wrong.push(format!("record again: {one:?}"));
+            }
+            if one.kind == "state" {
+                states.entry(&one.twin).or_default().push(one.number);
+            }
+        }
+        for (twin, revisions) in &states {
+            self.judge_steps(twin, "record: revision", revisions);
+        }
+    }
+
+    /// Each event once, and all of them: the states and changes that the archive has.
+    pub fn judge_records(&mut self, archive: &Archive, records: &[Heard]) {
+        self.judge_once(records);
+        let known: BTreeMap<(&str, &str, i64), &Heard> =
+            records.iter().map(|one| ((one.twin.as_str(), one.kind.as_str(), one.number), one)).collect();
+        for (twin, rows) in &by_twin(archive.get("state")) {
+            for row in rows {
+                let revision = row.revision.expect("a state has one");
+                if known.get(&(twin, "state", revision)).and_then(|one| one.n) != Some(row.n) {
+                    self.lost.insert((twin.clone(), row.n));
+                    self.wrong.push(format!("record: {twin}: revision {revision} is not as in the archive"));
+                }
+            }
+        }
+        for name in BY_CHANGE {
+            let Some(table) = archive.get(name) else { continue };
+            for (twin, change) in table.cells("twin").into_iter().zip(table.cells("change")) {
+                let (twin, change) = (text(twin), integer(change));
+                if !known.contains_key(&(twin.as_str(), name, change)) {
+                    self.wrong.push(format!("record: {twin}: {name} {change} is missing"));
+                }
+            }
         }
     }
 

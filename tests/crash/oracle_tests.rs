@@ -158,6 +158,6 @@ fn a_begin_may_end_anywhere_and_has_no_hole() {
         (|h| h.dead_letters = 1, 0, 0, &["dead letter"]),
     ];
     for (change, lost, repeated, words) in cases {
-        check(change, |history| judge_begin(&sent(), &history.archive()), (*lost, *repeated, words));
+        check(change, |history| judge_begin(&sent(), &history.archive(), &[]), (*lost, *repeated, words));
     }
 }

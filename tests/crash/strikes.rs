@@ -33,6 +33,9 @@ fn time_max(point: Failpoint) -> u64 {
         Failpoint::SegmentAppend | Failpoint::SegmentSync => 6,
         Failpoint::PartWrite | Failpoint::PartFinish => 4,
         Failpoint::ManifestWrite | Failpoint::ManifestCommitted => 4,
+        Failpoint::OutboxFinish | Failpoint::TransactionBegin | Failpoint::TransactionMarker => 3,
+        Failpoint::TransactionCommit | Failpoint::TransactionCommitted => 3,
+        Failpoint::TransactionSend => 40,
         Failpoint::ParquetWrite | Failpoint::ParquetRename | Failpoint::ParquetRemove => 3,
         // Once a start, or seldom.
         _ => 1,
