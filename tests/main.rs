@@ -5,6 +5,7 @@
 //! - `generated`: the same for a larger fleet, drawn from a seed
 //! - `mqtt`: against a real mosquitto
 //! - `kafka`: the real Kafka of this suite
+//! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
 //! - `outages`: brokers and runs that are stopped or killed
 //! - `crash`: killed at random moments and at every durable step, and nothing is lost
 //! - `simulation`: the engine in process on a disk that fails and a clock that lies
@@ -19,6 +20,7 @@ mod definition;
 mod generated;
 mod harness;
 mod kafka;
+mod kafka_jobs;
 mod mqtt;
 mod outages;
 mod resumed;

@@ -219,7 +219,7 @@ impl Sender {
                 let other = other.map_err(|error| Ended::Failed(client::reason(&error)))?;
                 mine = Some(std::mem::replace(&mut self.client, other));
             }
-            self.persist(|sender| sender.step(|producer| producer.init_transactions(STEP_MAX)))?;
+            self.persist(|sender| sender.init())?;
             for unsent in outboxes {
                 self.send_missing(&unsent)?;
             }
@@ -228,6 +228,24 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    /// Takes over the transactional id: what others have open under it is taken back, and they are fenced.
+    fn init(&self) -> Result<(), Trouble> {
+        let producer = &self.client.producer;
+        match producer.init_transactions(STEP_MAX) {
+            Ok(()) => Ok(()),
+            Err(ClientError::Transaction(error)) if error.is_retriable() => {
+                let is_reached = producer.client().fetch_metadata(None, STEP_MAX).is_ok();
+                Err(Trouble::Passing(match is_reached {
+                    true => "the cluster answers and begins no transactions: its brokers are older than 0.11, or \
+                             fewer than transaction.state.log.replication.factor; publish without exactly_once"
+                        .into(),
+                    false => self.client.producer.context().complaint.explain(&ClientError::Transaction(error)),
+                }))
+            }
+            Err(error) => Err(self.trouble(&error)),
+        }
     }
 
     fn send_missing(&mut self, unsent: &Unsent) -> Result<(), Ended> {
