@@ -161,3 +161,43 @@ fn a_begin_may_end_anywhere_and_has_no_hole() {
         check(change, |history| judge_begin(&sent(), &history.archive(), &[]), (*lost, *repeated, words));
     }
 }
+
+#[test]
+fn each_event_is_recorded_once() {
+    type Change = fn(&mut Vec<Heard>);
+    let cases: &[(Change, usize, usize, &[&str])] = &[
+        (|_| {}, 0, 0, &[]),
+        (|records| _ = records.remove(0), 1, 0, &["revision 2 follows 0", "a: revision 1 is not as in"]),
+        (|records| records.push(said("b", 2, 1, 1)), 0, 1, &["record again", "revision 1 is there twice"]),
+        (
+            |records| records.swap(0, 1),
+            0,
+            0,
+            &["revision 2 follows 0", "revision 1 follows 2", "3 follows 1"],
+        ),
+        (|records| records[1].n = Some(9), 1, 0, &["a: revision 2 is not as in"]),
+        (|records| records.retain(|one| one.kind == "state"), 0, 0, &["is missing"; 5]),
+    ];
+    for (change, lost, repeated, words) in cases {
+        let history = History::right();
+        let change_of = |kind: &str, twin: &str, number: i64| Heard {
+            kind: kind.into(),
+            n: None,
+            ..said(twin, 1, number, 0)
+        };
+        let mut records = history.heard.clone();
+        records.extend(history.lifecycle.iter().map(|(twin, number)| change_of("lifecycle", twin, *number)));
+        let measured = history.entanglement.iter();
+        records.extend(measured.map(|(twin, number)| change_of("entanglement", twin, *number)));
+        change(&mut records);
+        check(
+            |_| {},
+            |history| {
+                let mut verdict = Verdict::default();
+                verdict.judge_records(&history.archive(), &records);
+                verdict
+            },
+            (*lost, *repeated, words),
+        );
+    }
+}
