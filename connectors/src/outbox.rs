@@ -320,6 +320,19 @@ mod tests {
         }
     }
 
+    /// It must be read for ever.
+    #[test]
+    fn the_bytes_of_a_message_are_these() {
+        let store = FolderStore::new(Arc::new(SimDisk::new(1)), "s".into());
+        let mut batch = MessageBatch::default();
+        let (topic, key, payload, revision) = ("twins", &b"p-7"[..], &b"{}"[..], 0x0102);
+        assert!(batch.push_keyed(Outgoing { topic, key, payload, retain: false, revision }));
+        let info = written(&store, &[batch]);
+        let block = PartReader::open(&store, &info).and_then(|reader| reader.block(0));
+        let expected = b"\x03\0\x11\0\0\0p-7\x02\x01\0\0\0\0\0\0\x05\0twins{}";
+        assert_eq!(block.expect("it is whole").as_deref(), Some(&expected[..]));
+    }
+
     #[test]
     fn a_record_that_is_cut_is_damaged_and_no_panic() {
         for bytes in

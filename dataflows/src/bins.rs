@@ -47,6 +47,8 @@ struct Bits {
 
 /// Records of a chunk: a little less than a page, which allocators hand out without a rest.
 const CHUNK: usize = 4_096 / size_of::<Twin>();
+/// Twins whose memory is fetched together when a bin is written.
+const WARM: usize = 32;
 
 /// Ids, packed: 4 bytes a twin and the id itself.
 #[derive(Default)]
@@ -179,10 +181,12 @@ impl Bins {
     /// Gives the twins of a bin that are due, with their ids; they are not any more.
     pub fn take_all_due(&mut self, number: usize, mut give: impl FnMut(&str, &Twin)) {
         let Some(bin) = self.bins[number].as_deref_mut() else { return };
-        let due = std::mem::take(&mut bin.due);
-        for index in due.ones() {
-            if let Some(twin) = bin.twin(index) {
-                give(bin.ids.get(index), twin);
+        let due: Vec<Slot> =
+            std::mem::take(&mut bin.due).ones().map(|index| Slot::new(number, index)).collect();
+        for slots in due.chunks(WARM) {
+            self.warm(slots.iter().copied());
+            for (id, twin) in slots.iter().filter_map(|slot| self.get(*slot)) {
+                give(id, twin);
             }
         }
     }

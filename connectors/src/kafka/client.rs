@@ -33,6 +33,7 @@ pub(super) fn reason(error: &ClientError) -> String {
                 false => format!("`{option}`: {}", description.replace(value.as_str(), "***")),
             }
         }
+        ClientError::AdminOp(code) => in_words(*code),
         other => match other.rdkafka_error_code() {
             Some(code) => in_words(code),
             None => other.to_string(),

@@ -27,6 +27,8 @@ pub(super) struct Snapshot {
     /// What the recorder had no room for yet.
     refused: Option<PartMessage>,
     recorder: Sender<PartMessage>,
+    /// Bytes of the largest block so far: the next is begun with room for as much, as bins are alike.
+    block_bytes: usize,
 }
 
 /// Records of one bin.
@@ -49,7 +51,8 @@ impl Twins {
     pub fn cut(&mut self, recorder: Sender<PartMessage>) {
         self.finish_losses();
         self.bins.cut();
-        self.snapshot = Some(Snapshot { next_bin: 0, early: BTreeMap::new(), refused: None, recorder });
+        let (next_bin, early, refused, block_bytes) = Default::default();
+        self.snapshot = Some(Snapshot { next_bin, early, refused, recorder, block_bytes });
     }
 
     /// Whether the recorder may take more of the checkpoint that is being written.
@@ -102,7 +105,9 @@ impl Twins {
         let early = snapshot.early.first_key_value().map(|(number, _)| *number);
         let Some(number) = [due, early].into_iter().flatten().min() else { return Some(written()) };
         let mut block = snapshot.early.remove(&number).unwrap_or_default();
+        block.records.reserve(snapshot.block_bytes.saturating_sub(block.records.len()));
         self.bins.take_all_due(number, |id, twin| block.push(id, twin));
+        snapshot.block_bytes = snapshot.block_bytes.max(block.records.len());
         snapshot.next_bin = number + 1;
         Some(PartMessage::Block { bin: number as u16, count: block.count, records: block.records })
     }
