@@ -321,6 +321,56 @@ fn wrong_credentials_are_named() {
 }
 
 #[test]
+fn tls_works_with_the_right_certificate_and_is_named_without() {
+    let kafka = Kafka::with_tls();
+    let options = |certificate: &str| {
+        format!("\"BROKERS\"], options: {{security.protocol: ssl, ssl.ca.location: {certificate}}}")
+    };
+    let right = options(&kafka.certificate().display().to_string());
+    let line = Line::new(&kafka, 1, &[(r#""BROKERS"]"#, &right)]);
+    let job = line.run(&[]);
+    line.send(&kafka, "a", 1..=3);
+    assert_eq!(states(&line.until_out(&kafka, 3)), counted("a", 3));
+    stop(job);
+    // The system's certificates know nothing of this one.
+    line.write(&kafka, &[(r#""BROKERS"]"#, "\"BROKERS\"], options: {security.protocol: ssl}")]);
+    let mut job = line.run(&[]);
+    job.until_logged("certificate verify failed");
+    job.until_logged("check the `ssl.*` options");
+    drop(job);
+    line.write(&kafka, &[(r#""BROKERS"]"#, &options("/nowhere.pem"))]);
+    check_refused(line.run(&[]), &["ssl.ca.location"]);
+}
+
+/// A byte of a batch has changed on the broker's disk: in the middle, where the client passes over it by itself,
+/// and at the end, where it would ask for it for ever.
+#[test]
+fn damaged_batches_are_dead_letters_and_all_others_are_taken() {
+    let kafka = Kafka::shared();
+    let line = Line::new(kafka, 1, &[]);
+    line.send(kafka, "a", 1..=3);
+    line.send(kafka, "b", 101..=103);
+    line.send(kafka, "a", 4..=6);
+    line.send(kafka, "b", 104..=106);
+    kafka.damage(&line.input(), 0, r#"{"n":102}"#);
+    kafka.damage(&line.input(), 0, r#"{"n":106}"#);
+    let job = line.run(&[]);
+    assert_eq!(states(&line.until_out(kafka, 6)), counted("a", 6));
+    line.send(kafka, "a", 7..=9);
+    assert_eq!(states(&line.until_out(kafka, 9)), counted("a", 9));
+    stop(job);
+    let archive = line.archive();
+    let letters = archive.get("dead_letters").expect("there are some");
+    let reason = letters.column("reason").expect("rule 10 has it");
+    let reasons: Vec<&str> = letters.rows.iter().map(|row| row[reason].as_str().expect("a text")).collect();
+    let expected = |from: u32, to: u32| {
+        let key = format!("{}/0", line.input());
+        format!("the records of {key} from {from} to {to} cannot be read: their checksum is wrong")
+    };
+    assert_eq!(reasons, [expected(3, 5), expected(9, 11)]);
+}
+
+#[test]
 fn a_cluster_that_begins_no_transactions_is_named() {
     // Its log of transactions wants three copies, and there is one broker.
     let kafka = Kafka::with(&[("transaction.state.log.replication.factor", "3")]);

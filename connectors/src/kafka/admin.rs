@@ -18,8 +18,16 @@ pub fn make_topics(name: &str, settings: &KafkaSettings, topics: &[&str]) -> Res
     let failed = |reason: String| KafkaError::Topics { name: name.to_owned(), reason };
     let admin: AdminClient<DefaultClientContext> =
         client::config(settings).create().map_err(|error| client::not_started(name, &error))?;
+    // Who may use topics that are there may not always make some.
+    let there = admin.inner().fetch_metadata(None, ANSWER_MAX);
+    let there = there.map_err(|error| failed(client::reason(&error)))?;
+    let is_there = |name: &str| there.topics().iter().any(|topic| topic.name() == name);
+    let missing = topics.iter().filter(|topic| !is_there(topic));
     let new: Vec<NewTopic<'_>> =
-        topics.iter().map(|topic| NewTopic::new(topic, -1, TopicReplication::Fixed(-1))).collect();
+        missing.map(|topic| NewTopic::new(topic, -1, TopicReplication::Fixed(-1))).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
     let options = AdminOptions::new().request_timeout(Some(ANSWER_MAX)).operation_timeout(Some(ANSWER_MAX));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| KafkaError::Thread { name: name.to_owned(), error })?;

@@ -4,6 +4,7 @@
 //! ```text
 //!   topics of the cluster ─► those that filters take ─► partitions of this share ─► Found, with the offset
 //!   asked: which partitions have lost what was to come ─► Gap
+//!   asked: where a wrong checksum is ─► Damage
 //! ```
 //! It is also what tells that the cluster is away: it asks again and again, also while nothing comes.
 
@@ -17,9 +18,10 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use super::Start;
 use super::consumer::Context;
+use super::damage::{Damage, Probe};
 use super::partitions::{Deal, Partition, takes};
+use super::{KafkaSettings, Start};
 use crate::queue::Waker;
 
 /// How often the cluster is asked for new partitions.
@@ -38,6 +40,8 @@ pub(super) enum News {
     Removed(Partition),
     /// What was to come from `next` on is not there: the partition begins at `begin` and ends before `end`.
     Gap { partition: Partition, next: u64, begin: u64, end: u64 },
+    /// The partitions that were asked about are damaged here; all others are sound where they go on.
+    Damage(Vec<Damage>),
     /// The cluster does not answer, for this reason.
     Lost(String),
     /// It does.
@@ -50,6 +54,8 @@ pub(super) enum Question {
     Look,
     /// Which of these have lost what was to come; each with the offset that it goes on at.
     Gaps(Vec<(Partition, u64)>),
+    /// Which of these are damaged where they go on.
+    Damage(Vec<(Partition, u64)>),
 }
 
 /// The source's side.
@@ -64,7 +70,7 @@ pub(super) struct Discovery {
     pub name: String,
     pub consumer: Arc<BaseConsumer<Context>>,
     pub filters: Vec<String>,
-    pub start: Start,
+    pub settings: KafkaSettings,
     /// Partitions that a checkpoint knows, with the offsets at which they go on.
     pub known: BTreeMap<Partition, u64>,
     /// Says which partitions are this process's.
@@ -99,16 +105,17 @@ impl Looking {
     fn run(mut self, asked: &mpsc::Receiver<Question>) {
         self.topics.extend(self.discovery.known.keys().map(|partition| partition.topic.clone()));
         let mut is_first = true;
-        let mut gaps: Option<Vec<(Partition, u64)>> = None;
+        let mut question = Question::Look;
         loop {
-            let outcome = self.look(is_first).and_then(|()| match &gaps {
-                Some(partitions) => self.find_gaps(partitions),
-                None => Ok(()),
+            let outcome = self.look(is_first).and_then(|()| match &question {
+                Question::Look => Ok(()),
+                Question::Gaps(partitions) => self.find_gaps(partitions),
+                Question::Damage(partitions) => self.find_damage(partitions),
             });
             let pause = match outcome {
                 Ok(()) => {
                     is_first = false;
-                    gaps = None;
+                    question = Question::Look;
                     self.tell(News::Reached);
                     if self.missing.is_empty() { INTERVAL } else { RETRY }
                 }
@@ -119,8 +126,9 @@ impl Looking {
                 }
             };
             match asked.recv_timeout(pause) {
+                // What was asked before and has no answer yet is asked again.
                 Ok(Question::Look) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Question::Gaps(partitions)) => gaps = Some(partitions),
+                Ok(asked) => question = asked,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -205,7 +213,7 @@ impl Looking {
             }
             Ok::<_, ClientError>(list)
         };
-        let answer = match self.discovery.start {
+        let answer = match self.discovery.settings.start {
             Start::Earliest | Start::Latest => TopicPartitionList::new(),
             _ if partitions.is_empty() => TopicPartitionList::new(),
             Start::Stored => consumer.committed_offsets(list(Offset::Invalid)?, ANSWER_MAX)?,
@@ -218,7 +226,7 @@ impl Looking {
                 Offset::Offset(offset) => u64::try_from(offset).ok(),
                 _ => None,
             });
-            let offset = match (answered, self.discovery.start) {
+            let offset = match (answered, self.discovery.settings.start) {
                 (Some(offset), _) => offset,
                 (None, Start::Earliest | Start::Stored) => self.watermarks(partition)?.0,
                 // Nothing of that instant or later is there yet.
@@ -243,6 +251,23 @@ impl Looking {
                 self.tell(News::Gap { partition: partition.clone(), next: *next, begin, end });
             }
         }
+        Ok(())
+    }
+
+    fn find_damage(&self, partitions: &[(Partition, u64)]) -> Result<(), ClientError> {
+        let Discovery { name, settings, .. } = &self.discovery;
+        let mut damages = Vec::new();
+        match Probe::new(name, settings) {
+            Ok(probe) => {
+                for (partition, next) in partitions.iter().filter(|(one, _)| self.found.contains(one)) {
+                    let (_, end) = self.watermarks(partition)?;
+                    damages.extend(probe.look(partition, *next, end)?);
+                }
+            }
+            // The source's own consumer has started with the same settings.
+            Err(error) => warn!(source = %name, %error, "damage is not looked for"),
+        }
+        self.tell(News::Damage(damages));
         Ok(())
     }
 }

@@ -4,8 +4,10 @@
 //! exactly once, in transactions.
 
 pub mod admin;
+mod block;
 mod client;
 mod consumer;
+mod damage;
 mod discovery;
 pub mod outbox;
 mod partitions;

@@ -15,14 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
+use super::block::Block;
 use super::consumer::{self, Context};
+use super::damage::{self, Damage};
 use super::discovery::{self, Discovery, News, Port, Question};
 use super::partitions::{Deal, Partition, known};
 use super::{KafkaError, KafkaSettings, OnGap};
@@ -38,8 +40,6 @@ use crate::thread::{StopSignal, Worker, unpark_current};
 
 /// Records that are taken before the lanes get them.
 const BATCH: usize = 256;
-/// Bytes of payloads that are copied into one allocation.
-const BLOCK_BYTES: usize = 256 << 10;
 /// How long the thread sleeps when nothing wakes it.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Starts a source. A cluster that is away is no error: it is tried for ever, and told of on lane 0. Offsets are
@@ -78,7 +78,9 @@ struct Source {
     on_gap: OnGap,
     /// The cluster does not answer, and the lanes know.
     is_lost: bool,
-    block: BytesMut,
+    /// A checksum was wrong; nothing is taken until it is known where.
+    is_damaged: bool,
+    block: Block,
     clock: Arc<dyn Clock>,
     alarm: Arc<Alarm>,
     stats: Arc<SourceStats>,
@@ -140,7 +142,8 @@ impl Source {
             payload_bytes_max: usize::try_from(settings.max_payload.as_u64()).unwrap_or(usize::MAX),
             on_gap: settings.on_gap,
             is_lost: false,
-            block: BytesMut::new(),
+            is_damaged: false,
+            block: Block::default(),
             clock,
             alarm,
             stats,
@@ -180,7 +183,7 @@ impl Source {
             name: self.name.clone(),
             consumer: self.consumer.clone(),
             filters: self.filters.clone(),
-            start: settings.start,
+            settings: settings.clone(),
             known: self.partitions.iter().map(|read| (read.partition.clone(), read.next)).collect(),
             deal: self.deal,
             waker,
@@ -229,7 +232,7 @@ impl Source {
             self.push_cut(|next| Intake::Boundary { number, next });
         }
         self.lanes.flush()?;
-        if self.lanes.are_blocked() {
+        if self.lanes.are_blocked() || self.is_damaged {
             return Ok(false);
         }
         let taken = self.take_batch(port);
@@ -245,7 +248,10 @@ impl Source {
             match consumer.poll(Duration::ZERO) {
                 None => return taken,
                 Some(Ok(message)) => self.take(&message, now_us),
-                Some(Err(error)) => self.take_error(&error, port, now_us),
+                Some(Err(error)) => self.take_error(&error, port),
+            }
+            if self.is_damaged {
+                return taken;
             }
         }
         BATCH
@@ -277,9 +283,9 @@ impl Source {
             position: read.partition.position(offset),
             arrived_at_us: now_us,
             topic: read.topic.clone(),
-            key: message.key().map(|key| copy(block, key)),
-            headers: headers(&self.headers, message, block),
-            payload: copy(block, kept),
+            key: message.key().map(|key| block.copy(key)),
+            headers: block.headers(&self.headers, message),
+            payload: block.copy(kept),
             oversize,
             ..RawMessage::default()
         };
@@ -288,29 +294,32 @@ impl Source {
         self.lanes.push_to(read.lane, Intake::Message(raw));
     }
 
-    fn take_error(&mut self, error: &ClientError, port: &Port, now_us: i64) {
-        match error.rdkafka_error_code() {
-            // The brokers do not have what was asked for; which partition it is, is not said.
+    fn take_error(&mut self, error: &ClientError, port: &Port) {
+        let assigned = || {
+            let reads = self.partitions.iter().filter(|read| read.is_assigned);
+            reads.map(|read| (read.partition.clone(), read.next)).collect()
+        };
+        // Which partition it is, the library does not say.
+        let question = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                let reads = self.partitions.iter().filter(|read| read.is_assigned);
-                let all = reads.map(|read| (read.partition.clone(), read.next)).collect();
-                // Discovery ends with this thread.
-                let _ = port.questions.send(Question::Gaps(all));
+                Question::Gaps(assigned())
             }
-            Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::InvalidMessage) => {
-                let reason = "a batch of records is damaged: its checksum is wrong; it is passed over".into();
-                let (arrived_at_us, payload) = (now_us, Bytes::new());
-                self.lanes.push_first(Intake::Unreadable { position: 0, arrived_at_us, reason, payload });
+            _ if damage::is_damage(error) => {
+                let question = Question::Damage(assigned());
+                self.is_damaged = true;
+                question
             }
             // Discovery says whether the cluster is away.
             _ => {
-                let _ = port.questions.send(Question::Look);
                 if let Some(times) = self.trouble.due() {
                     let reason = self.consumer.context().complaint.explain(error);
                     warn!(source = %self.name, reason, times, "trouble with the cluster; going on");
                 }
+                Question::Look
             }
-        }
+        };
+        // Discovery ends with this thread.
+        let _ = port.questions.send(question);
     }
 
     fn hear(&mut self, news: News) -> Result<(), Ended> {
@@ -327,6 +336,7 @@ impl Source {
                 }
             }
             News::Gap { partition, next, begin, end } => return self.pass_gap(&partition, next, begin, end),
+            News::Damage(damages) => self.pass_damage(damages),
             News::Lost(reason) => self.lost(reason),
             News::Reached => self.reached(),
         }
@@ -359,6 +369,35 @@ impl Source {
         self.partitions[index].next = begin;
         self.assign(index);
         Ok(())
+    }
+
+    /// Tells of records that cannot be read, and goes on behind them.
+    fn pass_damage(&mut self, damages: Vec<Damage>) {
+        self.is_damaged = false;
+        let arrived_at_us = self.clock.wall_us();
+        for Damage { partition, next, behind } in damages {
+            let Some(index) = self.by_partition.get(&partition).copied() else { continue };
+            let read = &mut self.partitions[index];
+            if read.next != next {
+                continue;
+            }
+            read.next = behind;
+            let (key, position, lane) = (&read.key, read.partition.position(next), read.lane);
+            let reason = format!(
+                "the records of {key} from {next} to {} cannot be read: their checksum is wrong",
+                behind - 1
+            );
+            warn!(source = %self.name, reason, "damaged records are passed over");
+            let payload = Bytes::new();
+            self.lanes.push_to(lane, Intake::Unreadable { position, arrived_at_us, reason, payload });
+        }
+        // The library may have passed good records over with the damaged ones, so all begin where they were.
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].is_assigned {
+                self.unassign(index);
+                self.assign(index);
+            }
+        }
     }
 
     fn lost(&mut self, reason: String) {
@@ -439,27 +478,4 @@ fn list(partition: &Partition, offset: i64) -> Result<TopicPartitionList, Client
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))?;
     Ok(list)
-}
-
-/// Copies bytes behind each other into blocks, so that a record costs no allocation of its own.
-fn copy(block: &mut BytesMut, bytes: &[u8]) -> Bytes {
-    if block.capacity() < bytes.len() {
-        block.reserve(BLOCK_BYTES.max(bytes.len()));
-    }
-    block.extend_from_slice(bytes);
-    block.split().freeze()
-}
-
-/// The headers that were asked for; of two with one name the last.
-fn headers(wanted: &[String], message: &BorrowedMessage<'_>, block: &mut BytesMut) -> Vec<Option<Bytes>> {
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let mut found = vec![None; wanted.len()];
-    for header in message.headers().into_iter().flat_map(Headers::iter) {
-        if let Some(index) = wanted.iter().position(|name| name == header.key) {
-            found[index] = header.value.map(|value| copy(block, value));
-        }
-    }
-    found
 }

@@ -62,6 +62,20 @@ impl Kafka {
         });
     }
 
+    /// Changes a byte of a record on the broker's disk: the first of this text, which stands there once.
+    pub fn damage(&self, topic: &str, partition: i32, text: &str) {
+        let segment = self.path(&format!("data/{topic}-{partition}/00000000000000000000.log"));
+        let mut bytes = std::fs::read(&segment).expect("a partition has a first segment");
+        let places: Vec<usize> =
+            (0..bytes.len()).filter(|place| bytes[*place..].starts_with(text.as_bytes())).collect();
+        let [place] = places[..] else { panic!("`{text}` stands {} times in {topic}", places.len()) };
+        bytes[place] ^= 1;
+        // Written in place, as the broker has the file open.
+        let file = std::fs::OpenOptions::new().write(true).open(&segment).expect("the folder is ours");
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes[place..=place], place as u64)
+            .expect("the file takes a byte");
+    }
+
     /// The first offset of a partition, and the one after its last.
     pub fn watermarks(&self, topic: &str, partition: i32) -> (i64, i64) {
         let consumer: BaseConsumer = self.config().create().expect("the settings are good");

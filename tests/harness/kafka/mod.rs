@@ -9,11 +9,13 @@
 //! The watchman is there because a static is never dropped and a test may be killed: the system closes
 //! the pipe of a process that ended in whatever way.
 //!
-//! - `admin`: topics, partitions, and what is deleted of them
+//! - `admin`: topics, partitions, what is deleted of them and what is damaged
+//! - `tls`: a certificate, and the settings of both sides with it
 //! - `records`: a producer, and kcat as the reader that is not ours
 
 mod admin;
 pub mod records;
+mod tls;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -47,6 +49,7 @@ pub struct Kafka {
     port: u16,
     folder: TempDir,
     login: Option<(String, String)>,
+    has_tls: bool,
     running: Option<Running>,
 }
 
@@ -64,12 +67,17 @@ impl Kafka {
 
     /// A broker with these settings besides or instead of ours, running.
     pub fn with(settings: &[(&str, &str)]) -> Self {
-        Self::create(settings, None)
+        Self::create(settings, None, false)
     }
 
     /// A broker that asks for a user and password (SASL PLAIN without TLS), running.
     pub fn with_login(user: &str, password: &str) -> Self {
-        Self::create(&[], Some((user.to_owned(), password.to_owned())))
+        Self::create(&[], Some((user.to_owned(), password.to_owned())), false)
+    }
+
+    /// A broker that speaks TLS only, running; its certificate is in [`Kafka::certificate`].
+    pub fn with_tls() -> Self {
+        Self::create(&[], None, true)
     }
 
     /// One broker for all tests of this process that do not stop it; their topics need names of their
@@ -94,6 +102,10 @@ impl Kafka {
             client.push(("sasl.mechanism", "PLAIN".to_owned()));
             client.push(("sasl.username", user.clone()));
             client.push(("sasl.password", password.clone()));
+        }
+        if self.has_tls {
+            client.push(("security.protocol", "SSL".to_owned()));
+            client.push(("ssl.ca.location", self.certificate().display().to_string()));
         }
         client
     }
@@ -157,10 +169,13 @@ impl Kafka {
         self.running.as_ref().map(|running| running.java.id())
     }
 
-    fn create(settings: &[(&str, &str)], login: Option<(String, String)>) -> Self {
+    fn create(settings: &[(&str, &str)], login: Option<(String, String)>, has_tls: bool) -> Self {
         let folder =
             tempfile::Builder::new().prefix("twinloom-kafka-").tempdir().expect("a temporary folder");
-        let mut kafka = Self { port: free_port(), folder, login, running: None };
+        let mut kafka = Self { port: free_port(), folder, login, has_tls, running: None };
+        if has_tls {
+            kafka.make_certificate();
+        }
         fs::write(kafka.path("settings"), kafka.settings(settings)).expect("the folder is ours");
         let log = File::create(kafka.path("log")).expect("the folder is ours");
         let mut format = java("kafka.tools.StorageTool", &log);
@@ -176,8 +191,12 @@ impl Kafka {
         let port = self.port;
         let controller = until("a second port", || Some(free_port()).filter(|other| *other != port));
         let data = self.path("data");
-        let (data, protocol) =
-            (data.display(), if self.login.is_some() { "SASL_PLAINTEXT" } else { "PLAINTEXT" });
+        let data = data.display();
+        let protocol = match (&self.login, self.has_tls) {
+            (Some(_), _) => "SASL_PLAINTEXT",
+            (None, true) => "SSL",
+            (None, false) => "PLAINTEXT",
+        };
         let mut text = format!(
             "process.roles=broker,controller\nnode.id=1\nlog.dirs={data}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\ncontroller.listener.names=CONTROLLER\n\
@@ -193,6 +212,9 @@ impl Kafka {
                  org.apache.kafka.common.security.plain.PlainLoginModule required \
                  username=\"{user}\" password=\"{password}\" user_{user}=\"{password}\";\n"
             ));
+        }
+        if self.has_tls {
+            text.push_str(&self.tls_settings());
         }
         text.extend(more.iter().map(|(name, value)| format!("{name}={value}\n")));
         text
