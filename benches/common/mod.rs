@@ -126,6 +126,7 @@ impl Job {
                     .expect("the default is good"),
                 kinds: DigitalKind::ALL.to_vec(),
                 retain: None,
+                gate: None,
             }],
             archive,
             checkpoint: CheckpointPlan { interval: self.interval, ..CheckpointPlan::default() },

@@ -17,6 +17,7 @@ pub mod archive;
 pub mod clock;
 pub mod disk;
 pub mod failpoint;
+pub mod feed;
 pub mod file;
 pub mod folder;
 pub mod format;

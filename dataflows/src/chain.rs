@@ -5,7 +5,7 @@
 //! it has come; recorded, everything waits for its time, and a boundary is one.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use operators::batch::EventBatch;
 use operators::decode::DeadLetter;
 use timely::scheduling::Activator;
 
+use crate::ask::{Answered, Collecting, LAST, PartOfReply, Question};
 use crate::board::{Board, END, Heartbeat, Marks};
 use crate::checkpoint::PartMessage;
 use crate::control::{Boundary, Control};
 use crate::epoch;
 use crate::plan::TimeMode;
 use crate::router::Parcel;
-use crate::survey::Answer;
 use crate::twins::{Stamp, Twins};
 
 /// Ticks and steps of a walk that one activation works off.
@@ -71,6 +71,10 @@ impl Frontiers {
 
 /// Steps 2 to 5 on one worker.
 pub struct Chain {
+    /// The job's number among those of its process.
+    pub job_number: u32,
+    /// How many workers there are.
+    peers: u32,
     /// The twins, their digital events included.
     pub twins: Twins,
     time: TimeMode,
@@ -92,10 +96,18 @@ pub struct Chain {
     is_over: bool,
     rows_at: Instant,
     heartbeat: Heartbeat,
+    /// How many workers answer each of the questions that are open, by their numbers.
+    asked: HashMap<u64, u32>,
+    /// Questions about one twin, each with its number.
+    twins_asked: Vec<(u64, String)>,
 }
 
 /// What a chain is made of beside its twins.
 pub struct ChainParts {
+    /// The job's number among those of its process.
+    pub job_number: u32,
+    /// How many workers there are.
+    pub peers: u32,
     /// Whose clock rules.
     pub time: TimeMode,
     /// The wall clock.
@@ -113,8 +125,10 @@ pub struct ChainParts {
 impl Chain {
     /// No event yet.
     pub fn new(twins: Twins, parts: ChainParts) -> Self {
-        let ChainParts { time, clock, start, board, recorder, until_us } = parts;
+        let ChainParts { job_number, peers, time, clock, start, board, recorder, until_us } = parts;
         Self {
+            job_number,
+            peers,
             twins,
             time,
             clock,
@@ -130,6 +144,8 @@ impl Chain {
             is_over: false,
             rows_at: start,
             heartbeat: Heartbeat::default(),
+            asked: HashMap::new(),
+            twins_asked: Vec::new(),
         }
     }
 
@@ -141,7 +157,10 @@ impl Chain {
 
     /// News from other workers, in the order of the checkpoints that they belong to.
     pub fn hear(&mut self, time: u64, control: Control) {
-        let is_state = matches!(control, Control::SourceLost { .. } | Control::SourceRestored { .. });
+        let is_state = matches!(
+            control,
+            Control::SourceLost { .. } | Control::SourceRestored { .. } | Control::EndTwins { .. }
+        );
         if is_state && self.time == TimeMode::Live && epoch::number(time) > self.number {
             return self.stashed_control.push((time, control));
         }
@@ -150,7 +169,17 @@ impl Chain {
                 self.twins.source_lost(source, at_us, incident);
             }
             Control::SourceRestored { source, .. } => self.twins.source_restored(source),
-            Control::Survey(number) => self.twins.survey(number),
+            Control::EndTwins { at_us, dismiss } => self.twins.end_all(at_us, dismiss),
+            Control::Ask(number, workers, question) => {
+                self.asked.insert(number, workers);
+                match question {
+                    Question::Twin(id) => self.twins_asked.push((number, id)),
+                    other => {
+                        let collecting = Collecting::new(other);
+                        collecting.into_iter().for_each(|one| self.twins.ask(number, one));
+                    }
+                }
+            }
             Control::Stop => self.tell_handler(|board| board.stop = true),
             Control::Drained { newest_us } => self.tell_handler(|board| {
                 board.drained += 1;
@@ -195,8 +224,8 @@ impl Chain {
         self.twins.apply(events, 0..events.len(), source, Stamp::Clock(&now_us));
     }
 
-    /// Works off what is due, checkpoints included; answers to surveys that are complete.
-    pub fn go_on(&mut self, frontiers: Frontiers) -> Vec<Answer> {
+    /// Works off what is due, checkpoints included; this worker's answers to questions.
+    pub fn go_on(&mut self, frontiers: Frontiers) -> Vec<Answered> {
         let mut answers = Vec::new();
         let now_us = match self.time {
             TimeMode::Live => self.work_off_live(frontiers),
@@ -208,7 +237,8 @@ impl Chain {
                 let at_us = (self.time == TimeMode::Recorded).then_some(i64::MAX);
                 self.cut(Boundary { number: self.number + 1, at_us, last: true });
             }
-            self.twins.survey(0);
+            let survey = Collecting::new(Question::Survey);
+            survey.into_iter().for_each(|one| self.twins.ask(LAST, one));
             while self.twins.is_sweeping() {
                 answers.extend(self.twins.sweep(now_us, BUDGET));
             }
@@ -219,7 +249,14 @@ impl Chain {
             answers.extend(self.twins.sweep(now_us, BUDGET));
             self.twins.write_bin();
         }
-        answers
+        for (number, id) in std::mem::take(&mut self.twins_asked) {
+            answers.push((number, PartOfReply::Twin(self.twins.view(&id, now_us))));
+        }
+        let answered = |(number, part): (u64, PartOfReply)| {
+            let workers = self.asked.remove(&number).unwrap_or(self.peers);
+            Answered { number, workers, part }
+        };
+        answers.into_iter().map(answered).collect()
     }
 
     /// Cuts where a boundary is reached, and then works off what had overtaken it.

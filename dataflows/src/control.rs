@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ask::Question;
+
 /// News for every worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Control {
@@ -22,8 +24,15 @@ pub enum Control {
         /// When that was noticed, microseconds since 1970.
         at_us: i64,
     },
-    /// All workers answer how their twins are, with this number.
-    Survey(u64),
+    /// The question with this number is to be answered, by so many workers.
+    Ask(u64, u32, Question),
+    /// All twins end: they are retired, or dismissed.
+    EndTwins {
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Whether they are let go of.
+        dismiss: bool,
+    },
     /// The run is to end: sources stop, what is under way is finished.
     Stop,
     /// A worker's lanes have ended; `newest_us` is the newest arrival of its recorded input.
@@ -63,10 +72,17 @@ impl<T> Addressed<T> {
 }
 
 /// What a process asks of its first worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// See [`Control::Survey`].
-    Survey(u64),
+    /// A question, with its number.
+    Ask(u64, Question),
+    /// See [`Control::EndTwins`].
+    EndTwins {
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Whether they are let go of.
+        dismiss: bool,
+    },
     /// See [`Control::Stop`].
     Stop,
 }

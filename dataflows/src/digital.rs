@@ -101,13 +101,13 @@ impl Digital {
     /// Counts an event, and gives it to its listeners; it is encoded once, if at all.
     fn tell(&mut self, of: Of<'_>, kind: DigitalKind, encode: impl FnOnce(&mut Envelope, &mut Vec<u8>)) {
         self.counts[kind as usize] += 1;
-        if !self.listeners.iter().any(|listener| listener.kinds.contains(&kind)) {
+        if !self.listeners.iter().any(|listener| listener.wants(kind)) {
             return;
         }
         self.json.clear();
         encode(&mut self.envelope, &mut self.json);
         for listener in &self.listeners {
-            if !listener.kinds.contains(&kind) {
+            if !listener.wants(kind) {
                 continue;
             }
             let batch = &mut self.batches[listener.sink];

@@ -15,6 +15,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
@@ -24,6 +25,7 @@ use connectors::alarm::Alarm;
 use connectors::archive::ArchiveHandle;
 use connectors::clock::Clock;
 use connectors::outbox::OutboxHandle;
+use connectors::place::Place;
 use connectors::queue::Sender;
 use connectors::source::SourceHandle;
 use timely::container::CapacityContainerBuilder;
@@ -35,19 +37,21 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::progress::Antichain;
 use timely::scheduling::SyncActivator;
 
+use crate::ask::{Answered, Replies};
 use crate::board::Board;
 use crate::chain::{Chain, ChainParts, Frontiers};
 use crate::checkpoint::{self, CommitParts, CommitterPort, Mailbox, Part, PartMessage};
 use crate::control::{Addressed, Command};
 use crate::digital::Delivery;
+use crate::engine::Alive;
 use crate::handler::{Coordinator, HandlerStreams, PhysicalEventHandler, physical_event_handler};
 use crate::ingest::Lane;
 use crate::metrics::Metrics;
 use crate::plan::TimeMode;
 use crate::publish::{Outlets, SinkPort};
+use crate::quarantine;
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
-use crate::survey::Answer;
 use crate::twins::Twins;
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
@@ -59,10 +63,14 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// What one worker needs to build its part of the graph.
 pub struct Parts {
+    /// The job's number among those of its process.
+    pub job_number: u32,
     /// Its lanes.
     pub lanes: Vec<Lane>,
     /// The sources themselves with their numbers, on the first worker of the process that opened them.
     pub sources: Vec<(u16, SourceHandle)>,
+    /// Where sources that were left alone are to go on, each with its number; on the first worker.
+    pub parked: Vec<(u16, Place)>,
     /// How many workers have lanes, in all processes.
     pub workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -90,7 +98,7 @@ pub struct Parts {
     /// Counts messages that no sink takes when the run ends.
     pub unpublished: Arc<AtomicU64>,
     /// Where the answers of all workers go, on worker 0.
-    pub answers: Option<mpsc::Sender<Answer>>,
+    pub replies: Option<Replies>,
     /// Whose clock rules.
     pub time: TimeMode,
     /// The wall clock.
@@ -101,21 +109,19 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// Builds the graph; the probe passes what has left the worker's operators. `wake` is given what
-/// wakes the worker for the commands of its process.
-pub fn build<'scope>(
-    scope: Scope<'scope, u64>,
-    parts: Parts,
-    wake: impl FnOnce(SyncActivator),
-) -> ProbeHandle<u64> {
+/// Builds the graph, which holds `alive` until it has gone. `wake` is given what wakes the worker for the
+/// commands of its process.
+pub fn build(scope: Scope<'_, u64>, parts: Parts, alive: Alive, wake: impl FnOnce(SyncActivator)) {
     let board = Rc::new(RefCell::new(Board::default()));
     let probe = ProbeHandle::new();
     let outlets = Outlets::new(parts.sinks, parts.archive.clone(), parts.unpublished, parts.recorder.clone());
     let (time, start) = (parts.time, parts.start);
     let stats = parts.committer.as_ref().map(|committer| committer.stats.clone());
     let handler = PhysicalEventHandler {
+        job_number: parts.job_number,
         lanes: parts.lanes,
         sources: parts.sources,
+        parked: parts.parked,
         workers_with_lanes: parts.workers_with_lanes,
         commands: parts.commands,
         router: Router::new(scope.peers()),
@@ -129,6 +135,8 @@ pub fn build<'scope>(
         stall: StallWatch::new(scope.index(), start),
     };
     let chain_parts = ChainParts {
+        job_number: parts.job_number,
+        peers: scope.peers() as u32,
         time,
         clock: parts.clock,
         start,
@@ -144,14 +152,14 @@ pub fn build<'scope>(
         alarm: parts.alarm,
     };
     let streams = physical_event_handler(scope, handler, wake);
-    let (deliveries, replies) = chained_steps(scope, streams, Chain::new(parts.twins, chain_parts));
-    publish(deliveries, outlets, board.clone()).probe_with(&probe);
-    collect_answers(replies, parts.answers);
+    let (deliveries, answers) = chained_steps(scope, streams, Chain::new(parts.twins, chain_parts));
+    // What has left the operators of the worker has passed the probe.
+    publish(deliveries, outlets, board.clone(), alive).probe_with(&probe);
+    collect_answers(answers, parts.replies);
     checkpoint::commit(scope, commit_parts, board);
-    probe
 }
 
-type ChainStreams<'scope> = (StreamVec<'scope, u64, Delivery>, StreamVec<'scope, u64, Addressed<Answer>>);
+type ChainStreams<'scope> = (StreamVec<'scope, u64, Delivery>, StreamVec<'scope, u64, Addressed<Answered>>);
 
 fn chained_steps<'scope>(
     scope: Scope<'scope, u64>,
@@ -169,10 +177,11 @@ fn chained_steps<'scope>(
     let (deliveries_out, deliveries) = builder.new_output_connection([]);
     let (answers_out, answers) = builder.new_output_connection([]);
     let mut deliveries_out = OutputBuilder::<_, Builder<Delivery>>::from(deliveries_out);
-    let mut answers_out = OutputBuilder::<_, Builder<Addressed<Answer>>>::from(answers_out);
+    let mut answers_out = OutputBuilder::<_, Builder<Addressed<Answered>>>::from(answers_out);
     builder.build(move |mut capabilities| {
         let mut held = capabilities.pop().zip(capabilities.pop());
         move |frontiers| {
+            quarantine::go_on_duty(chain.job_number);
             boundaries_in.for_each(|_, data| data.drain(..).for_each(|one| chain.hear_boundary(one.what)));
             letters_in.for_each(|time, data| {
                 let time = time.least().copied().unwrap_or_default();
@@ -221,6 +230,7 @@ fn publish<'scope>(
     deliveries: StreamVec<'scope, u64, Delivery>,
     mut outlets: Outlets<Capability<u64>>,
     board: Rc<RefCell<Board>>,
+    alive: Alive,
 ) -> StreamVec<'scope, u64, ()> {
     let scope = deliveries.scope();
     let mut builder = OperatorBuilder::new("Publish".into(), scope);
@@ -230,6 +240,7 @@ fn publish<'scope>(
     builder.build(move |_| {
         let mut give_up_at = None;
         move |_frontiers| {
+            let _held = &alive;
             deliveries_in.for_each(|time, data| {
                 if let Some(capability) = time.retain_least(0) {
                     data.drain(..).for_each(|delivery| outlets.put(&capability, delivery));
@@ -253,26 +264,27 @@ fn publish<'scope>(
     done
 }
 
-/// Adds up the answers of all workers on worker 0, and hands each sum to the process.
-fn collect_answers<'scope>(
-    replies: StreamVec<'scope, u64, Addressed<Answer>>,
-    answers: Option<mpsc::Sender<Answer>>,
-) {
-    let peers = replies.scope().peers();
-    let mut open: BTreeMap<u64, (usize, Answer)> = BTreeMap::new();
-    replies.sink(Exchange::new(Addressed::address), "CollectAnswers", move |(input, _frontier)| {
+/// Puts the answers of all workers together on worker 0, and hands each to whoever asked.
+fn collect_answers<'scope>(answers: StreamVec<'scope, u64, Addressed<Answered>>, replies: Option<Replies>) {
+    let mut open: BTreeMap<u64, (u32, Answered)> = BTreeMap::new();
+    answers.sink(Exchange::new(Addressed::address), "CollectAnswers", move |(input, _frontier)| {
         input.for_each(|_, data| {
             for Addressed { what: answer, .. } in data.drain(..) {
-                let number = answer.number;
-                let (count, sum) = open.entry(number).or_insert_with(|| (0, Answer::to(number)));
-                *count += 1;
-                sum.merge(answer);
-                if *count == peers
+                let (number, workers) = (answer.number, answer.workers);
+                let count = match open.entry(number) {
+                    Entry::Vacant(entry) => entry.insert((1, answer)).0,
+                    Entry::Occupied(mut entry) => {
+                        let (count, sum) = entry.get_mut();
+                        sum.part.merge(answer.part);
+                        *count += 1;
+                        *count
+                    }
+                };
+                if count == workers
                     && let Some((_, sum)) = open.remove(&number)
-                    && let Some(answers) = &answers
+                    && let Some(replies) = &replies
                 {
-                    // Nobody waits any more where the process is ending.
-                    let _ = answers.send(sum);
+                    replies.give(sum);
                 }
             }
         });

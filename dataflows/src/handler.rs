@@ -22,6 +22,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::scheduling::SyncActivator;
 
+use crate::ask::Question;
 use crate::board::{Board, END, Heartbeat};
 use crate::chain::Letters;
 use crate::checkpoint::Committed;
@@ -31,6 +32,7 @@ use crate::epoch;
 use crate::ingest::{Lane, Yield};
 use crate::metrics::Metrics;
 use crate::plan::TimeMode;
+use crate::quarantine;
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
 
@@ -38,10 +40,14 @@ type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
 /// Step 1 of one worker.
 pub(crate) struct PhysicalEventHandler {
+    /// The job's number among those of its process.
+    pub(crate) job_number: u32,
     /// Its lanes.
     pub(crate) lanes: Vec<Lane>,
     /// The sources themselves with their numbers, on the first worker of the process that opened them.
     pub(crate) sources: Vec<(u16, SourceHandle)>,
+    /// Where sources that were left alone are to go on, each with its number; on the first worker.
+    pub(crate) parked: Vec<(u16, Place)>,
     /// How many workers have lanes, in all processes.
     pub(crate) workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -173,10 +179,14 @@ pub(crate) fn physical_event_handler<'scope>(
         drop((parcels_cap, letters_cap, capabilities));
         let mut buffer = Yield::default();
         let mut was_drained = handler.lanes.is_empty();
+        if was_drained {
+            handler.mark(END, Lane::end);
+        }
         let mut heartbeat = Heartbeat::default();
         move |_frontiers| {
+            quarantine::go_on_duty(handler.job_number);
             let Some(capability) = control_cap.as_mut() else { return };
-            let mut news: Vec<Control> = handler.asked();
+            let mut news = handler.asked();
             let boundary = handler.command_checkpoint();
             if let (Some(boundary), Some(capability)) = (boundary, &boundaries_cap) {
                 let mut out = boundaries_out.activate();
@@ -228,14 +238,17 @@ pub(crate) fn physical_event_handler<'scope>(
             }
             if !was_drained && handler.lanes.iter().all(Lane::has_ended) {
                 was_drained = true;
-                news.push(Control::Drained { newest_us: handler.board.borrow().newest_us });
+                news.push((None, Control::Drained { newest_us: handler.board.borrow().newest_us }));
                 handler.mark(END, Lane::end);
             }
             if !news.is_empty() {
                 let mut out = control_out.activate();
                 let mut session = out.session(&*capability);
-                for what in news {
-                    (0..peers).for_each(|to| session.give(Addressed { to, what: what.clone() }));
+                for (to, what) in news {
+                    match to {
+                        Some(to) => session.give(Addressed { to, what }),
+                        None => (0..peers).for_each(|to| session.give(Addressed { to, what: what.clone() })),
+                    }
                 }
             }
             handler.go_on(capability, boundaries_cap.as_mut(), millis);
@@ -254,12 +267,19 @@ pub(crate) fn physical_event_handler<'scope>(
 }
 
 impl PhysicalEventHandler {
-    /// What the process asks of all workers.
-    fn asked(&self) -> Vec<Control> {
+    /// What the process asks of one worker, or of all.
+    fn asked(&self) -> Vec<(Option<u32>, Control)> {
         let commands = self.commands.iter().flat_map(mpsc::Receiver::try_iter);
         let news = commands.map(|command| match command {
-            Command::Stop => Control::Stop,
-            Command::Survey(number) => Control::Survey(number),
+            Command::Stop => (None, Control::Stop),
+            Command::EndTwins { at_us, dismiss } => (None, Control::EndTwins { at_us, dismiss }),
+            Command::Ask(number, Question::Twin(id)) => {
+                let owner = self.router.owner(operators::id::hash(id.as_bytes()));
+                (Some(owner), Control::Ask(number, 1, Question::Twin(id)))
+            }
+            Command::Ask(number, question) => {
+                (None, Control::Ask(number, self.router.workers() as u32, question))
+            }
         });
         news.collect()
     }
@@ -350,7 +370,8 @@ impl PhysicalEventHandler {
 
     /// Notes for the checkpoint what the source of each lane must be started from.
     fn mark(&self, number: u64, next: impl Fn(&Lane) -> Option<Place>) {
-        let marks = self.lanes.iter().map(|lane| Some((lane.source, next(lane)?))).collect();
+        let lanes = self.lanes.iter().map(|lane| Some((lane.source, next(lane)?)));
+        let marks = lanes.chain(self.parked.iter().cloned().map(Some)).collect();
         self.board.borrow_mut().marks.insert(number, marks);
     }
 

@@ -5,6 +5,7 @@
 //! [`run`] starts and stops it. This is the only crate that knows timely, and it knows connectors only as handles: lanes to drain, sinks
 //! to offer to.
 
+pub mod ask;
 pub mod bins;
 mod board;
 mod chain;
@@ -12,6 +13,7 @@ pub mod checkpoint;
 pub mod cluster;
 pub mod control;
 pub mod digital;
+pub mod engine;
 mod epoch;
 pub mod graph;
 mod handler;
@@ -30,8 +32,9 @@ pub mod twins;
 pub mod wheel;
 
 pub use cluster::ClusterOptions;
+pub use engine::Engine;
 pub use metrics::Metrics;
-pub use run::{Run, RunError, RunOptions, Stopper, Summary};
+pub use run::{Ending, Run, RunError, RunOptions, Stopper, Summary};
 pub use shares::SEGMENTS;
 pub use start::{CHECKPOINTS, start};
 pub use survey::{Percentiles, Survey, Worst};

@@ -2,6 +2,8 @@
 //! from a user's file; nothing in it is text that still has to be understood.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connectors::archive::ArchiveSettings;
@@ -103,9 +105,16 @@ pub struct ListenerPlan {
     pub kinds: Vec<DigitalKind>,
     /// Whether the broker keeps the last; where not said, as the kind asks.
     pub retain: Option<bool>,
+    /// Whether anybody wants them now; somebody always does where there is no gate.
+    pub gate: Option<Arc<AtomicBool>>,
 }
 
 impl ListenerPlan {
+    /// Whether it wants events of this kind now.
+    pub fn wants(&self, kind: DigitalKind) -> bool {
+        self.kinds.contains(&kind) && self.gate.as_ref().is_none_or(|gate| gate.load(Ordering::Relaxed))
+    }
+
     /// Whether a broker keeps the last event of a kind.
     pub fn retains(&self, kind: DigitalKind) -> bool {
         self.retain.unwrap_or_else(|| kind.is_retained() && self.topic.names_twin())

@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use connectors::disk::{self, Disk};
@@ -40,6 +40,17 @@ pub struct InHand {
 
 thread_local! {
     static IN_HAND: Cell<Option<InHand>> = const { Cell::new(None) };
+    static ON_DUTY: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Notes which job this worker works for; what it takes in hand is of that one.
+pub(crate) fn go_on_duty(job: u32) {
+    ON_DUTY.set(job);
+}
+
+/// The job that this worker has something in hand of, if it has.
+pub(crate) fn on_duty() -> Option<u32> {
+    IN_HAND.get().map(|_| ON_DUTY.get())
 }
 
 /// Notes what this worker takes in hand; none where it has put everything down.
@@ -74,31 +85,38 @@ impl Report {
     }
 }
 
-/// Leaves a report of the panic of this worker.
-pub fn report(
-    disk: &dyn Disk,
-    folder: &Path,
-    job: &str,
-    generation: u64,
-    worker: usize,
-    sources: &[String],
-    panic: &(dyn Any + Send),
-) {
-    let in_hand = IN_HAND.get();
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let report = Report {
-        job: job.to_owned(),
-        generation,
-        worker,
-        operator: in_hand.map(|one| one.operator.to_owned()),
-        record: in_hand.and_then(|one| Some((sources.get(usize::from(one.source))?.clone(), one.position))),
-        panic: text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned(),
-    };
-    error!(worker, operator = report.operator, record = ?report.record, panic = %report.panic, "crash report");
-    let path = folder.join(format!("{generation:010}-{worker}.crash"));
-    let written = disk.make_folder(folder).and_then(|()| disk::replace(disk, &path, &report.encode()));
-    if let Err(error) = written {
-        error!(%error, path = %path.display(), "crash report not written");
+/// Leaves reports in a job's data folder.
+pub(crate) struct Reporter {
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Where reports are kept.
+    pub(crate) folder: PathBuf,
+    pub(crate) job: String,
+    pub(crate) generation: u64,
+    /// Names of the sources, by their numbers.
+    pub(crate) sources: Vec<String>,
+}
+
+impl Reporter {
+    /// Leaves a report of the panic of this worker.
+    pub(crate) fn report(&self, worker: usize, panic: &(dyn Any + Send)) {
+        let Self { disk, folder, job, generation, sources } = self;
+        let in_hand = IN_HAND.get();
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let report = Report {
+            job: job.clone(),
+            generation: *generation,
+            worker,
+            operator: in_hand.map(|one| one.operator.to_owned()),
+            record: in_hand
+                .and_then(|one| Some((sources.get(usize::from(one.source))?.clone(), one.position))),
+            panic: text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned(),
+        };
+        error!(job, worker, operator = report.operator, record = ?report.record, panic = %report.panic, "crash report");
+        let path = folder.join(format!("{generation:010}-{worker}.crash"));
+        let written = disk.make_folder(folder).and_then(|()| disk::replace(&**disk, &path, &report.encode()));
+        if let Err(error) = written {
+            error!(%error, path = %path.display(), "crash report not written");
+        }
     }
 }
 
@@ -180,15 +198,21 @@ mod tests {
 
     #[test]
     fn reports_are_left_and_read() {
-        let (disk, folder) = (SimDisk::new(1), Path::new("data/crashes"));
+        let (disk, folder) = (Arc::new(SimDisk::new(1)), Path::new("data/crashes"));
         for generation in 1..=2 {
             take_in_hand(Some(InHand { source: 1, position: 42, operator: "decode" }));
-            let sources = ["plant".to_owned(), "yard".to_owned()];
-            report(&disk, folder, "line", generation, 3, &sources, &"oh".to_owned());
+            let reporter = Reporter {
+                disk: disk.clone(),
+                folder: folder.to_owned(),
+                job: "line".to_owned(),
+                generation,
+                sources: vec!["plant".to_owned(), "yard".to_owned()],
+            };
+            reporter.report(3, &"oh".to_owned());
         }
         take_in_hand(None);
-        assert_eq!(*Quarantine::read(&disk, folder, "line").of("yard"), BTreeSet::from([42]));
-        assert_eq!(Quarantine::read(&disk, folder, "other"), Quarantine::default());
+        assert_eq!(*Quarantine::read(&*disk, folder, "line").of("yard"), BTreeSet::from([42]));
+        assert_eq!(Quarantine::read(&*disk, folder, "other"), Quarantine::default());
     }
 
     #[test]

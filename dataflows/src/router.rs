@@ -53,6 +53,16 @@ impl Router {
         Self { table: BinTable::even(workers), open: vec![EventBatch::default(); workers] }
     }
 
+    /// The worker that owns the twin with this hash.
+    pub fn owner(&self, hash: u64) -> u32 {
+        self.table.owner(hash)
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether all twins live on one worker, and sorting can be left out.
     pub fn is_trivial(&self) -> bool {
         self.open.len() == 1

@@ -6,25 +6,26 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use connectors::alarm::Alarm;
-use connectors::archive::ArchiveError;
+use connectors::archive::{ArchiveError, ArchiveHandle};
 use connectors::clock::{Clock, SystemClock};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
 use connectors::store::StoreError;
-use timely::scheduling::SyncActivator;
 
+use crate::ask::{Asker, PartOfReply, Question, Reply};
 use crate::checkpoint::restore::RestoreError;
 use crate::cluster::{ClusterError, ClusterOptions};
 use crate::control::Command;
+use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::publish::SinkPort;
-use crate::survey::{Answer, Survey};
+use crate::survey::Survey;
 
 /// How long sinks and archive may take to publish what they have when the run ends.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -46,6 +47,9 @@ pub struct RunOptions {
     /// Where recorded input is to stop, microseconds since 1970: what arrived from then on is left to the
     /// next run.
     pub until_us: Option<i64>,
+    /// Leave the sources alone: the twins live on and answer, and hear nothing. Where the sources are to go on
+    /// is kept for a later run. Live jobs only.
+    pub is_parked: bool,
 }
 
 impl RunOptions {
@@ -59,6 +63,7 @@ impl RunOptions {
             disk: Arc::new(SystemDisk),
             fresh: false,
             until_us: None,
+            is_parked: false,
         }
     }
 }
@@ -115,10 +120,13 @@ pub enum RunError {
 pub struct Run {
     pub(crate) generation: u64,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) stopper: Stopper,
-    pub(crate) answers: Mutex<mpsc::Receiver<Answer>>,
-    pub(crate) next_survey: AtomicU64,
-    pub(crate) workers: timely::communication::WorkerGuards<Result<u64, ArchiveError>>,
+    pub(crate) asker: Asker,
+    /// Workers of this process.
+    pub(crate) workers: usize,
+    /// How many of them have ended the job.
+    pub(crate) ended_count: Arc<AtomicUsize>,
+    /// The archive of each that has.
+    pub(crate) ended: mpsc::Receiver<Option<Arc<ArchiveHandle>>>,
     pub(crate) sinks: Vec<SinkPort>,
     pub(crate) unpublished: Arc<AtomicU64>,
     pub(crate) start: Instant,
@@ -126,15 +134,14 @@ pub struct Run {
     /// Completes checkpoints, in process 0.
     pub(crate) committer: Option<JoinHandle<()>>,
     /// Locked while the run lasts.
-    pub(crate) _folder: Option<DataFolder>,
+    pub(crate) folder: Option<DataFolder>,
+    /// The workers, where they are this job's alone.
+    pub(crate) engine: Option<Engine>,
 }
 
 /// Asks a run to end; may be kept and sent elsewhere.
 #[derive(Clone)]
-pub struct Stopper {
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) activator: Arc<Mutex<Option<SyncActivator>>>,
-}
+pub struct Stopper(Asker);
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,18 +162,19 @@ pub struct Summary {
     pub seconds: f64,
 }
 
+/// How twins end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// They take no more updates, and still answer (rule 5.6, Done).
+    Retire,
+    /// They are let go of (Stopped).
+    Dismiss,
+}
+
 impl Stopper {
     /// Asks all processes of the run to end cleanly. Returns at once.
     pub fn stop(&self) {
-        self.command(Command::Stop);
-    }
-
-    fn command(&self, command: Command) {
-        // A run that has ended needs no commands.
-        let _ = self.commands.send(command);
-        if let Some(activator) = &*lock(&self.activator) {
-            let _ = activator.activate();
-        }
+        self.0.command(Command::Stop);
     }
 }
 
@@ -183,28 +191,31 @@ impl Run {
 
     /// What asks the run to end.
     pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+        Stopper(self.asker.clone())
+    }
+
+    /// What asks it about its twins.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// How the fleet is. None where the workers do not answer in time, or answer another process.
     pub fn survey(&self, timeout: Duration) -> Option<Survey> {
-        let number = self.next_survey.fetch_add(1, Ordering::Relaxed);
-        let answers = lock(&self.answers);
-        self.stopper.command(Command::Survey(number));
-        let until = Instant::now() + timeout;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let answer = answers.recv_timeout(left).ok()?;
-            // One that came too late for its question is let go; the last one is for `wait`.
-            if answer.number == number {
-                return Some(answer.survey());
-            }
+        match self.asker.ask_within(Question::Survey, timeout)? {
+            Reply::Survey(survey) => Some(survey),
+            _ => None,
         }
     }
 
-    /// Whether all workers of this process have ended.
+    /// Ends all twins that there are, at this instant (microseconds since 1970). What is asked after this call
+    /// is answered after it.
+    pub fn end_twins(&self, ending: Ending, at_us: i64) {
+        self.asker.command(Command::EndTwins { at_us, dismiss: ending == Ending::Dismiss });
+    }
+
+    /// Whether all workers of this process have ended the job.
     pub fn is_finished(&self) -> bool {
-        self.workers.guards().iter().all(std::thread::JoinHandle::is_finished)
+        self.ended_count.load(Ordering::Acquire) >= self.workers
     }
 
     /// Why the run cannot go on, where it cannot. It then ends by itself, without a checkpoint.
@@ -215,13 +226,16 @@ impl Run {
     /// Waits for the end: all that is under way is published, archived and closed, and a last checkpoint
     /// says so.
     pub fn wait(self) -> Result<Summary, RunError> {
-        let ended = self.workers.join();
+        // Each worker tells once; a worker that died has ended the process.
+        let archives: Vec<_> = (0..self.workers).map_while(|_| self.ended.recv().ok()).flatten().collect();
         if let Some(reason) = self.alarm.reason() {
+            // What is not committed is not to be seen.
             return Err(RunError::Stopped(reason.to_owned()));
         }
         let mut archive_rows = 0;
-        for worker in ended {
-            archive_rows += worker.map_err(RunError::Dataflow)??;
+        // The graph is gone, and with it the only other holder of each.
+        for archive in archives.into_iter().filter_map(Arc::into_inner) {
+            archive_rows += archive.close(CLOSE_WAIT)?.rows;
         }
         if self.committer.is_some_and(|committer| committer.join().is_err()) {
             return Err(RunError::Dataflow("the committer of checkpoints has panicked".into()));
@@ -229,14 +243,18 @@ impl Run {
         let seconds = self.start.elapsed().as_secs_f64();
         let mut unpublished = self.unpublished.load(Ordering::Relaxed);
         for sink in self.sinks {
-            // The workers are gone, and with them the other holders.
+            // The workers have let go of them.
             let closed = match sink {
                 SinkPort::Direct(handle) => Arc::into_inner(handle).map(|handle| handle.close(CLOSE_WAIT)),
                 SinkPort::Outbox(handle) => Arc::into_inner(handle).map(|handle| handle.close(CLOSE_WAIT)),
             };
             unpublished += closed.map_or(0, |closed| closed.unpublished);
         }
-        let last = lock(&self.answers).try_iter().find(|answer| answer.number == 0);
+        let last = match self.asker.last() {
+            Some(PartOfReply::Survey(answer)) => Some(answer),
+            _ => None,
+        };
+        drop((self.engine, self.folder));
         let here = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(Summary {
             events: last.as_ref().map_or(here(&self.metrics.events), |last| last.events),
@@ -245,7 +263,7 @@ impl Run {
                 || self.metrics.digital_events.iter().map(here).sum(),
                 |last| last.digital_events,
             ),
-            survey: last.map(Answer::survey),
+            survey: last.map(|last| last.survey()),
             unpublished,
             archive_rows,
             seconds,

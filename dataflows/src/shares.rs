@@ -24,6 +24,7 @@ use operators::layout::Layout;
 use operators::twin::TwinType;
 use tracing::{info, warn};
 
+use crate::ask::Replies;
 use crate::checkpoint::committer::{self, CheckpointStats, Commit, CommitterSetup};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
@@ -39,7 +40,6 @@ use crate::publish::SinkPort;
 use crate::quarantine::{self, Quarantine};
 use crate::router::BinTable;
 use crate::run::RunError;
-use crate::survey::Answer;
 use crate::twins::Twins;
 
 /// Where segments of the archive stand in the data folder.
@@ -56,6 +56,8 @@ pub(crate) struct State {
 /// What the workers of a process have in common.
 pub(crate) struct Shares {
     pub(crate) job: String,
+    /// Its number among those of the process.
+    pub(crate) job_number: u32,
     pub(crate) generation: u64,
     pub(crate) types: Arc<Vec<TwinType>>,
     pub(crate) source_names: Vec<String>,
@@ -91,11 +93,11 @@ impl Shares {
     pub(crate) fn parts(
         &self,
         commands: mpsc::Receiver<Command>,
-        answers: Option<mpsc::Sender<Answer>>,
+        replies: Option<Replies>,
         committer: Option<CommitterPort>,
         has_shared_sources: bool,
     ) -> Result<Vec<WorkerParts>, RunError> {
-        let (mut commands, mut answers, mut committer) = (Some(commands), answers, committer);
+        let (mut commands, mut replies, mut committer) = (Some(commands), replies, committer);
         let mut parts = Vec::new();
         for index in 0..self.workers {
             let worker = self.first_worker + index;
@@ -103,8 +105,10 @@ impl Shares {
             let mailbox = Mailbox::shared();
             let recorder = self.start_recorder(worker, mailbox.clone())?;
             let one = Parts {
+                job_number: self.job_number,
                 lanes: Vec::new(),
                 sources: Vec::new(),
+                parked: Vec::new(),
                 // A source has a lane for each worker of the processes that read it.
                 workers_with_lanes: if has_shared_sources { self.peers } else { self.workers },
                 commands: commands.take(),
@@ -119,7 +123,7 @@ impl Shares {
                 alarm: self.alarm.clone(),
                 until_us: self.until_us,
                 unpublished: self.unpublished.clone(),
-                answers: answers.take(),
+                replies: replies.take(),
                 time: self.time,
                 clock: self.clock.clone(),
                 start: self.start,
@@ -272,6 +276,16 @@ impl Shares {
             warn!(sink = %part.sink, messages, "the job has no such sink any more; what it had to send is dropped");
         }
         known.into_iter().cloned().collect()
+    }
+
+    /// Leaves the sources alone, and keeps where they are to go on.
+    pub(crate) fn park_sources(&self, parts: &mut [WorkerParts]) {
+        for part in parts.iter_mut().flatten() {
+            part.0.workers_with_lanes = 0;
+        }
+        if let Some(Some((first, _))) = parts.first_mut() {
+            first.parked = (0u16..).zip(self.source_names.iter().map(|name| self.next(name))).collect();
+        }
     }
 
     /// Opens the sources of this process, from where the checkpoint says, and deals their lanes out to the

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
-use connectors::archive::{ArchiveError, ArchiveHandle, Committed};
+use connectors::archive::{ArchiveHandle, Committed};
 use connectors::folder::{self, DataFolder};
 use connectors::outbox::{OutboxId, Unsent};
 use connectors::parts::PartInfo;
@@ -22,65 +22,70 @@ use connectors::store::{self, Store};
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
-use timely::scheduling::SyncActivator;
-use timely::worker::Worker;
-use tracing::{error, info};
+use tracing::info;
 
+use crate::ask::Asker;
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::restore::{self, RestoreError};
 use crate::checkpoint::{CheckpointId, Manifest};
 use crate::cluster::{self, Identity};
-use crate::graph::{self, Parts};
+use crate::engine::{EndPort, Engine, Installation, Shape};
+use crate::graph::Parts;
 use crate::metrics::Metrics;
 use crate::plan::{CheckpointPlan, Plan, Sink};
 use crate::publish::SinkPort;
-use crate::quarantine;
-use crate::run::{CLOSE_WAIT, Run, RunError, RunOptions, Stopper, lock};
+use crate::quarantine::{self, Reporter};
+use crate::run::{Run, RunError, RunOptions};
 use crate::shares::{SEGMENTS, Shares, State};
 
-/// Starts a job.
+/// Starts a job on workers of its own, alone or with other processes.
 pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
-    let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
-    let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
-    let workers = options.workers.max(1);
-    let folder = match process {
-        0 => Some(DataFolder::open(&options.data, &plan.job)?),
-        // The run has one owner, process 0; the others learn its generation (rule 7.7).
-        _ => None,
-    };
-    let store = open_store(&plan.checkpoint, &options)?;
-    let mut begin =
-        Begin { generation: folder.as_ref().map_or(0, DataFolder::generation), ..Begin::default() };
-    if process == 0 {
-        store.clean().map_err(RestoreError::Io)?;
-        if let Some(found) = restore::find(&*store, &plan.job)? {
-            (begin.manifest, begin.is_newest) = (Some(found.manifest), found.is_newest);
-        }
-        begin.repair_archive(&plan, &options)?;
-    }
-    let (allocators, others) = match &options.cluster {
+    let cluster = options.cluster.clone();
+    let process = cluster.as_ref().map_or(0, |cluster| cluster.process);
+    let processes = cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
+    let shape = Shape { process, processes, workers: options.workers.max(1) };
+    let mut begin = Begin::open(&plan, &options, process)?;
+    let engine = match &cluster {
         Some(cluster) => {
             let id = begin.manifest.as_ref().map(|manifest| manifest.id);
             let identity = Identity {
                 digest: digest(&plan),
                 processes: processes as u32,
-                workers: workers as u32,
+                workers: shape.workers as u32,
                 generation: begin.generation,
                 checkpoint: id.map_or((0, 0), |id| (id.generation, id.number)),
             };
             let (sockets, learnt) = cluster::meet(cluster, identity)?;
             if process > 0 {
-                begin.learn(learnt, &*store, &options)?;
+                begin.learn(learnt, &options)?;
             }
-            connect(sockets, process, workers)?
+            let (allocators, others) = connect(sockets, process, shape.workers)?;
+            Engine::of(allocators, others, shape)?
         }
-        None => timely::CommunicationConfig::Process(workers).try_build().map_err(RunError::Dataflow)?,
+        None => Engine::start(shape.workers)?,
     };
+    let run = install(&engine, plan, options, begin)?;
+    Ok(Run { engine: Some(engine), ..run })
+}
+
+impl Engine {
+    /// Starts a job on these workers, beside others. Of the options, `workers` and `cluster` say nothing here.
+    pub fn run(&self, plan: Plan, options: RunOptions) -> Result<Run, RunError> {
+        let begin = Begin::open(&plan, &options, self.shape().process)?;
+        install(self, plan, options, begin)
+    }
+}
+
+/// Opens what a job needs, and hands each worker its part.
+fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Result<Run, RunError> {
+    let (shape, job_number) = (engine.shape(), engine.next_job());
+    let Shape { process, processes, workers } = shape;
     let metrics = Arc::new(Metrics::default());
     let (unpublished, alarm) = (Arc::new(AtomicU64::new(0)), Arc::new(Alarm::default()));
     let (commands, received) = mpsc::channel();
-    let (answered, answers) = mpsc::channel();
-    let Begin { generation, manifest, .. } = begin;
+    let activator = Arc::new(Mutex::new(None));
+    let (asker, replies) = Asker::new(commands, activator.clone());
+    let Begin { folder, store, generation, manifest, .. } = begin;
     let are_keyed: Vec<bool> = plan.sinks.iter().map(|sink| sink.is_keyed).collect();
     let setup = SinkSetup {
         name: String::new(),
@@ -107,6 +112,7 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
     };
     let mut shares = Shares {
         job: plan.job,
+        job_number,
         generation,
         types,
         source_names: plan.sources.iter().map(|source| source.name.clone()).collect(),
@@ -122,9 +128,9 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         unpublished: unpublished.clone(),
         metrics: metrics.clone(),
         workers,
-        peers: workers * processes,
+        peers: shape.peers(),
         processes,
-        first_worker: workers * process,
+        first_worker: shape.first_worker(),
         start: Instant::now(),
         data: options.data,
         until_us: options.until_us,
@@ -140,62 +146,53 @@ pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
         _ => (None, None),
     };
     let mut parts =
-        shares.parts(received, (process == 0).then_some(answered), committer, has_shared_sources)?;
+        shares.parts(received, (process == 0).then_some(replies), committer, has_shared_sources)?;
     shares.restore(&mut parts)?;
-    shares.open_sources(plan.sources, &mut parts)?;
-    let activator = Arc::new(Mutex::new(None));
-    let stopper = Stopper { commands, activator: activator.clone() };
-    let (start, first_worker) = (shares.start, shares.first_worker);
-    let (parts, crashes) = (Mutex::new(parts), shares.data.join(quarantine::FOLDER));
-    let (job, source_names, disk) = (shares.job.clone(), shares.source_names.clone(), shares.disk.clone());
-    let failed = alarm.clone();
-    let guards =
-        timely::execute::execute_from(allocators, others, timely::WorkerConfig::default(), move |worker| {
-            let index = worker.index() - first_worker;
-            let mine = lock(&parts)[index].take();
-            let (parts, archive) = mine.expect("each worker takes its own parts, once");
-            let work = || work(worker, parts, &activator, &failed);
-            // A worker that panicked has lost its twins: nothing sound can go on (rule 7.8).
-            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-                quarantine::report(
-                    &*disk,
-                    &crashes,
-                    &job,
-                    generation,
-                    first_worker + index,
-                    &source_names,
-                    &*panic,
-                );
-                error!(worker = index, "worker panicked; the process ends");
-                std::process::abort();
-            }
-            match failed.reason() {
-                // What is not committed is not to be seen.
-                Some(_) => Ok(0),
-                None => close_archive(archive),
-            }
-        })
-        .map_err(RunError::Dataflow)?;
+    match options.is_parked {
+        true => shares.park_sources(&mut parts),
+        false => shares.open_sources(plan.sources, &mut parts)?,
+    }
+    let reporter = Arc::new(Reporter {
+        disk: shares.disk.clone(),
+        folder: shares.data.join(quarantine::FOLDER),
+        job: shares.job.clone(),
+        generation,
+        sources: shares.source_names.clone(),
+    });
+    let (archives, ended) = mpsc::channel();
+    let end = EndPort { count: Arc::default(), archives };
+    let installation = |(parts, archive): (Parts, Option<Arc<ArchiveHandle>>)| Installation {
+        parts,
+        archive,
+        activator: activator.clone(),
+        alarm: alarm.clone(),
+        reporter: reporter.clone(),
+        end: end.clone(),
+    };
+    engine.install(parts.into_iter().flatten().map(installation).collect());
     info!(job = %shares.job, generation, process, workers, "job runs");
     Ok(Run {
         generation,
         metrics,
-        stopper,
-        answers: Mutex::new(answers),
-        next_survey: AtomicU64::new(1),
-        workers: guards,
+        asker,
+        workers,
+        ended_count: end.count,
+        ended,
         sinks,
         unpublished,
-        start,
+        start: shares.start,
         alarm,
         committer: committer_thread,
-        _folder: folder,
+        folder,
+        engine: None,
     })
 }
 
 /// What a run begins with.
-#[derive(Default)]
 struct Begin {
+    /// Locked, where it is process 0's.
+    folder: Option<DataFolder>,
+    store: Arc<dyn Store>,
     generation: u64,
     manifest: Option<Manifest>,
     /// No later checkpoint was passed over for it.
@@ -203,6 +200,26 @@ struct Begin {
 }
 
 impl Begin {
+    /// Takes the data folder, finds its newest checkpoint, and puts the archive right.
+    fn open(plan: &Plan, options: &RunOptions, process: usize) -> Result<Self, RunError> {
+        let folder = match process {
+            0 => Some(DataFolder::open(&options.data, &plan.job)?),
+            // The run has one owner, process 0; the others learn its generation (rule 7.7).
+            _ => None,
+        };
+        let generation = folder.as_ref().map_or(0, DataFolder::generation);
+        let store = open_store(&plan.checkpoint, options)?;
+        let mut begin = Self { folder, store, generation, manifest: None, is_newest: false };
+        if process == 0 {
+            begin.store.clean().map_err(RestoreError::Io)?;
+            if let Some(found) = restore::find(&*begin.store, &plan.job)? {
+                (begin.manifest, begin.is_newest) = (Some(found.manifest), found.is_newest);
+            }
+            begin.repair_archive(plan, options)?;
+        }
+        Ok(begin)
+    }
+
     /// Puts the archive right: what is committed becomes visible, what is not goes.
     fn repair_archive(&self, plan: &Plan, options: &RunOptions) -> Result<(), RunError> {
         let Some(archive) = &plan.archive else { return Ok(()) };
@@ -221,14 +238,14 @@ impl Begin {
     }
 
     /// Takes over what process 0 knows.
-    fn learn(&mut self, run: Identity, store: &dyn Store, options: &RunOptions) -> Result<(), RunError> {
+    fn learn(&mut self, run: Identity, options: &RunOptions) -> Result<(), RunError> {
         let seen = folder::generation_of(&options.data);
         if seen != Some(run.generation) {
             return Err(RunError::NotShared { path: options.data.clone(), generation: run.generation });
         }
         self.generation = run.generation;
         if let (generation @ 1.., number) = run.checkpoint {
-            self.manifest = Some(restore::read(store, CheckpointId { generation, number })?);
+            self.manifest = Some(restore::read(&*self.store, CheckpointId { generation, number })?);
         }
         Ok(())
     }
@@ -254,27 +271,6 @@ fn connect(sockets: Vec<Option<TcpStream>>, process: usize, workers: usize) -> R
         .map_err(|error| RunError::Dataflow(error.to_string()))?;
     let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
     Ok((builders, Box::new(guard)))
-}
-
-/// A worker's life.
-fn work(worker: &mut Worker, parts: Parts, activator: &Mutex<Option<SyncActivator>>, alarm: &Alarm) {
-    let is_first = parts.commands.is_some();
-    let probe = worker.dataflow(|scope| {
-        graph::build(scope, parts, |wake| {
-            if is_first {
-                *lock(activator) = Some(wake);
-            }
-        })
-    });
-    drop(probe);
-    while worker.has_dataflows() {
-        worker.step_or_park(None);
-        if alarm.reason().is_some() {
-            // Nothing more can be kept, so nothing more is done; the next start goes on from the last
-            // checkpoint.
-            worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
-        }
-    }
 }
 
 fn open_sinks(
@@ -317,15 +313,6 @@ fn by_outbox<'a>(parts: impl Iterator<Item = &'a OutboxPart>) -> Vec<Unsent> {
     }
     let unsent = outboxes.into_iter();
     unsent.map(|((id, partition), parts)| Unsent { partition, id, parts }).collect()
-}
-
-/// Ends the archive of a worker; how many rows are in its files.
-fn close_archive(archive: Option<Arc<ArchiveHandle>>) -> Result<u64, ArchiveError> {
-    // The graph is gone, and with it the only other holder.
-    match archive.and_then(Arc::into_inner) {
-        Some(archive) => Ok(archive.close(CLOSE_WAIT)?.rows),
-        None => Ok(0),
-    }
 }
 
 /// What of a job must be the same in all processes.

@@ -1,6 +1,8 @@
 //! How the fleet is: each worker answers for its twins, the answers are added up on worker 0.
 
 use operators::life_cycle::Phase;
+use operators::twin::{Twin, TwinType};
+use operators::view::Cause;
 use serde::{Deserialize, Serialize};
 
 /// How many of the least entangled twins are named.
@@ -17,6 +19,8 @@ pub struct Survey {
     pub twins: u64,
     /// Twins by phase, in the order of [`Phase::ALL`].
     pub phases: [u64; 6],
+    /// Twins by what keeps them from being entangled, in the order of [`Cause::ALL`].
+    pub causes: [u64; Cause::ALL.len()],
     /// Mean ODTE of the twins that are neither Done nor Stopped.
     pub odte_mean: f64,
     /// The ODTE that 95 % of them have at least, to a thousandth.
@@ -64,11 +68,10 @@ pub struct Worst {
 /// One worker's answer.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
-    /// Number of the survey; 0 is the one at the end of the run.
-    pub number: u64,
     pub(crate) at_us: i64,
     pub(crate) twins: u64,
     pub(crate) phases: [u64; 6],
+    causes: [u64; Cause::ALL.len()],
     /// Accepted physical events since the start.
     pub(crate) events: u64,
     /// Dead letters since the start.
@@ -84,13 +87,29 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer to the survey with this number, about no twin yet.
-    pub fn to(number: u64) -> Self {
-        Self { number, ..Self::default() }
+    /// Adds a twin as it is at an instant; not before its last update, which is what it knows.
+    pub(crate) fn add(&mut self, id: &str, twin: &Twin, definition: &TwinType, at_us: i64) {
+        let terms = &definition.terms;
+        let at_us = at_us.max(twin.handled.digital_at.0);
+        let measure = twin.entanglement.measure(at_us, terms);
+        let phase = twin.life_cycle.phase();
+        self.causes[Cause::of(twin, terms, at_us, &measure) as usize] += 1;
+        self.count(phase, measure.odte, || {
+            let lateness = twin.entanglement.lateness(at_us, terms);
+            Worst {
+                twin: id.to_owned(),
+                phase,
+                odte: measure.odte,
+                timeliness: measure.timeliness,
+                reliability: measure.reliability,
+                availability: measure.availability,
+                transport_ms: lateness.map(|one| one.transport_us / 1e3),
+                compute_ms: lateness.map(|one| one.compute_us / 1e3),
+            }
+        });
     }
 
-    /// Adds a twin.
-    pub(crate) fn add(&mut self, phase: Phase, odte: f64, worst: impl FnOnce() -> Worst) {
+    fn count(&mut self, phase: Phase, odte: f64, worst: impl FnOnce() -> Worst) {
         self.twins += 1;
         self.phases[phase as usize] += 1;
         if phase >= Phase::Done {
@@ -113,6 +132,7 @@ impl Answer {
         self.at_us = self.at_us.max(other.at_us);
         self.twins += other.twins;
         self.phases.iter_mut().zip(other.phases).for_each(|(sum, count)| *sum += count);
+        self.causes.iter_mut().zip(other.causes).for_each(|(sum, count)| *sum += count);
         self.events += other.events;
         self.dead_letters += other.dead_letters;
         self.digital_events += other.digital_events;
@@ -147,6 +167,7 @@ impl Answer {
             at_us: self.at_us,
             twins: self.twins,
             phases: self.phases,
+            causes: self.causes,
             odte_mean: match self.odte_count {
                 0 => 0.0,
                 count => self.odte_sum / count as f64,
@@ -246,9 +267,9 @@ mod tests {
             let mut answer = Answer::default();
             for number in from..to {
                 let odte = f64::from(number) / 100.0;
-                answer.add(Phase::Disentangled, odte, || worst(&number.to_string(), odte));
+                answer.count(Phase::Disentangled, odte, || worst(&number.to_string(), odte));
             }
-            answer.add(Phase::Done, 0.0, || worst("done", 0.0));
+            answer.count(Phase::Done, 0.0, || worst("done", 0.0));
             answer
         };
         let mut all = answer(0, 50);

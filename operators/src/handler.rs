@@ -246,6 +246,28 @@ pub fn source_lost(
     }
 }
 
+/// The twin is retired at `at_us`, or dismissed (rule 5.6).
+pub fn end(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    at_us: i64,
+    dismiss: bool,
+    out: &mut impl DigitalEvents,
+) {
+    let at_us = at_us.max(last_stamp_us(twin, &definition.terms));
+    tick(id, twin, definition, at_us, out);
+    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    let mut transitions = [twin.life_cycle.retire(at_us), None];
+    if dismiss {
+        transitions[1] = twin.life_cycle.dismiss(at_us);
+    }
+    for transition in transitions.into_iter().flatten() {
+        announce(id, twin, definition, transition, &measure, out);
+    }
+    twin.handled.wake_us = NEVER_US;
+}
+
 /// Step 4a: the update as an observation (rules 4.1, 3.3). Whether ODTE may cross the threshold earlier
 /// for it: it was late, or the window went over to sub-windows, which leave bit by bit.
 fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> bool {

@@ -29,3 +29,4 @@ pub mod shadowing;
 pub mod snapshot;
 pub mod time;
 pub mod twin;
+pub mod view;

@@ -173,8 +173,12 @@ impl LifeCycle {
     /// When silence unbinds the twin, if nothing more is heard (rule 5.4): it has then lasted
     /// longer than `unbind_after_us`.
     pub fn unbinds_at(&self, unbind_after_us: Option<i64>) -> Option<i64> {
-        let after_us = unbind_after_us.filter(|_| self.phase.is_bound())?;
-        Some(self.heard_us.saturating_add(after_us).saturating_add(1))
+        self.silent_from(unbind_after_us.filter(|_| self.phase.is_bound()))
+    }
+
+    /// From when on silence has lasted longer than `unbind_after_us`, whatever became of the twin.
+    pub fn silent_from(&self, unbind_after_us: Option<i64>) -> Option<i64> {
+        Some(self.heard_us.saturating_add(unbind_after_us?).saturating_add(1))
     }
 
     /// ODTE was measured: a bound twin that has settled is judged (rules 5.2, 5.3).

@@ -160,6 +160,7 @@ impl Site {
                     .expect("the default is good"),
                 kinds: DigitalKind::ALL.to_vec(),
                 retain: None,
+                gate: None,
             }],
             archive: Some(ArchivePlan { settings, physical: true }),
             checkpoint: CheckpointPlan {

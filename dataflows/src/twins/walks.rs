@@ -1,13 +1,14 @@
 //! Walks over all twins of a worker, a stretch at a time, so that other work goes on in between: those
-//! of a lost source are unbound, a survey asks each how it is.
+//! of a lost source are unbound, a question is answered.
 
 use std::collections::HashSet;
 
 use operators::handler::{self, NEVER_US};
+use operators::view::{self, TwinView};
 
 use super::{SourceState, Twins};
+use crate::ask::{Collecting, PartOfReply};
 use crate::bins::Slot;
-use crate::survey::{Answer, Worst};
 
 /// A walk over all twins, a stretch at a time, so that other work goes on in between.
 pub(super) struct Sweep {
@@ -24,7 +25,10 @@ enum Purpose {
         /// Twins that were unbound before the walk came to them, as something came for them.
         early: HashSet<Slot>,
     },
-    Survey(Box<Answer>),
+    /// All end.
+    End { at_us: i64, dismiss: bool },
+    /// The question with this number is answered.
+    Ask(u64, Box<Collecting>),
 }
 
 impl Twins {
@@ -53,16 +57,27 @@ impl Twins {
         self.sources[usize::from(source)].is_lost = false;
     }
 
-    /// Begins to answer a survey, in a walk.
-    pub fn survey(&mut self, number: u64) {
-        let answer = Box::new(Answer::to(number));
-        let purpose = Purpose::Survey(answer);
+    /// Ends all twins that there are, in a walk.
+    pub(crate) fn end_all(&mut self, at_us: i64, dismiss: bool) {
+        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::End { at_us, dismiss } });
+    }
+
+    /// Begins to answer the question with this number, in a walk.
+    pub(crate) fn ask(&mut self, number: u64, collecting: Collecting) {
+        let purpose = Purpose::Ask(number, Box::new(collecting));
         self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose });
     }
 
-    /// Goes on with the oldest walk, over at most `budget` twins; the answer of a survey that has
-    /// come to its end.
-    pub fn sweep(&mut self, now_us: i64, budget: usize) -> Option<Answer> {
+    /// The twin with this id, as it is now.
+    pub(crate) fn view(&self, id: &str, now_us: i64) -> Option<Box<TwinView>> {
+        let slot = self.bins.find(operators::id::hash(id.as_bytes()), id)?;
+        let (id, twin) = self.bins.get(slot)?;
+        Some(Box::new(view::view(id, twin, &self.types[usize::from(twin.twin_type)], now_us)))
+    }
+
+    /// Goes on with the oldest walk, over at most `budget` twins; the number and the answer of a question
+    /// whose walk has come to its end.
+    pub(crate) fn sweep(&mut self, now_us: i64, budget: usize) -> Option<(u64, PartOfReply)> {
         let mut sweep = self.sweeps.pop_front()?;
         self.report();
         for _ in 0..budget {
@@ -75,7 +90,15 @@ impl Twins {
                         self.lose(slot, types, *at_us, *incident);
                     }
                 }
-                Purpose::Survey(answer) => self.ask(slot, now_us, answer),
+                Purpose::End { at_us, dismiss } => {
+                    let (at_us, dismiss) = (*at_us, *dismiss);
+                    self.end(slot, at_us, dismiss);
+                }
+                Purpose::Ask(_, collecting) => {
+                    if let Some((id, twin)) = self.bins.get(slot) {
+                        collecting.add(id, twin, &self.types[usize::from(twin.twin_type)], now_us);
+                    }
+                }
             }
             sweep.next = slot.after();
         }
@@ -83,23 +106,25 @@ impl Twins {
         None
     }
 
-    fn finish(&self, sweep: Sweep, now_us: i64) -> Option<Answer> {
-        let Purpose::Survey(mut answer) = sweep.purpose else { return None };
-        answer.at_us = now_us;
-        answer.lateness = self.lateness.clone();
-        answer.compute = self.compute.clone();
-        answer.events = self.totals.events;
-        answer.dead_letters = self.totals.dead_letters;
-        answer.digital_events = self.totals.digital_events;
-        Some(*answer)
+    fn finish(&self, sweep: Sweep, now_us: i64) -> Option<(u64, PartOfReply)> {
+        let Purpose::Ask(number, mut collecting) = sweep.purpose else { return None };
+        if let Collecting::Survey(answer) = &mut *collecting {
+            answer.at_us = now_us;
+            answer.lateness = self.lateness.clone();
+            answer.compute = self.compute.clone();
+            answer.events = self.totals.events;
+            answer.dead_letters = self.totals.dead_letters;
+            answer.digital_events = self.totals.digital_events;
+        }
+        Some((number, collecting.finish()))
     }
 
-    /// Ends the walks over lost twins at once: a checkpoint cuts here, and what has begun belongs
+    /// Ends the walks that change twins at once: a checkpoint cuts here, and what has begun belongs
     /// before the cut.
     pub(super) fn finish_losses(&mut self) {
         let (losses, others) = std::mem::take(&mut self.sweeps)
             .into_iter()
-            .partition(|sweep| matches!(sweep.purpose, Purpose::Lost { .. }));
+            .partition(|sweep| !matches!(sweep.purpose, Purpose::Ask(..)));
         self.sweeps = losses;
         while !self.sweeps.is_empty() {
             self.sweep(0, usize::MAX);
@@ -122,6 +147,13 @@ impl Twins {
         }
     }
 
+    fn end(&mut self, slot: Slot, at_us: i64, dismiss: bool) {
+        self.will_change(slot);
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        let definition = &self.types[usize::from(twin.twin_type)];
+        handler::end(id, twin, definition, at_us, dismiss, &mut self.digital);
+    }
+
     /// Unbinds a twin of a lost source. It may have been heard after the loss: by a backlog that was
     /// worked off before the news came.
     fn lose(&mut self, slot: Slot, types: &[u16], at_us: i64, incident: u64) {
@@ -138,26 +170,5 @@ impl Twins {
         if wake_us != wake_before_us && wake_us != NEVER_US {
             self.wheel.enter(wake_us, slot);
         }
-    }
-
-    fn ask(&self, slot: Slot, now_us: i64, answer: &mut Answer) {
-        let Some((id, twin)) = self.bins.get(slot) else { return };
-        let terms = &self.types[usize::from(twin.twin_type)].terms;
-        let at_us = now_us.max(twin.handled.digital_at.0);
-        let measure = twin.entanglement.measure(at_us, terms);
-        let phase = twin.life_cycle.phase();
-        answer.add(phase, measure.odte, || {
-            let lateness = twin.entanglement.lateness(at_us, terms);
-            Worst {
-                twin: id.to_owned(),
-                phase,
-                odte: measure.odte,
-                timeliness: measure.timeliness,
-                reliability: measure.reliability,
-                availability: measure.availability,
-                transport_ms: lateness.map(|one| one.transport_us / 1e3),
-                compute_ms: lateness.map(|one| one.compute_us / 1e3),
-            }
-        });
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn compile(definition: &Definition, found: &mut Found) -> (Vec<SinkOf
         match topic.and_then(|topic| topic.check_types(types).map(|()| topic)) {
             Ok(topic) => {
                 let (kinds, retain) = (digital.kinds.clone(), digital.retain);
-                listeners.push(ListenerPlan { sink, topic, kinds, retain });
+                listeners.push(ListenerPlan { sink, topic, kinds, retain, gate: None });
             }
             // A default that cannot be is the job's name's fault, which has been told.
             Err(_) if digital.topic.is_none() => {}

@@ -29,7 +29,7 @@ pub struct Entanglement {
 }
 
 /// ODTE and what it is made of, at an instant.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
     /// T.
     pub timeliness: f64,

@@ -45,7 +45,7 @@ pub struct Counts {
 }
 
 /// The lateness of a window's observations, in its two parts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lateness {
     /// Mean of arrival - device.
     pub transport_us: f64,

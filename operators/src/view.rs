@@ -1,0 +1,234 @@
+//! What can be read of a twin at an instant: its state, where in its life it is, how true it is, and why it is
+//! not truer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::entanglement::{Lateness, Measure, Terms};
+use crate::life_cycle::Phase;
+use crate::model::{Kind, Value};
+use crate::twin::{Twin, TwinType};
+
+/// A twin as it is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TwinView {
+    /// Its id, type, phase and ODTE.
+    pub summary: TwinSummary,
+    /// The instant that it is true at, microseconds since 1970.
+    pub at_us: i64,
+    /// When it came into its phase, if it ever left the first.
+    pub since_us: Option<i64>,
+    /// When it was last heard, if it was.
+    pub heard_us: Option<i64>,
+    /// Number of its last update.
+    pub update: u64,
+    /// Number of its last entanglement or life-cycle event.
+    pub change: u32,
+    /// Properties that have a value, by name, in the order of the model.
+    pub properties: Vec<(String, Held)>,
+    /// What ODTE is made of.
+    pub measure: Measure,
+    /// Lateness of the window's observations; none where it is empty.
+    pub lateness: Option<Lateness>,
+    /// T_d, microseconds.
+    pub desired_timeliness_us: i64,
+    /// O_Th.
+    pub threshold: f64,
+    /// W, microseconds.
+    pub window_us: i64,
+    /// The longest silence of a bound twin, microseconds.
+    pub unbind_after_us: Option<i64>,
+}
+
+/// The line of a twin in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TwinSummary {
+    /// Its id.
+    pub twin: String,
+    /// Its type.
+    pub twin_type: String,
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// What keeps it from being entangled.
+    pub cause: Cause,
+    /// ODTE.
+    pub odte: f64,
+    /// T.
+    pub timeliness: f64,
+    /// R.
+    pub reliability: f64,
+    /// A.
+    pub availability: f64,
+    /// Number of its state.
+    pub revision: u64,
+    /// When that was consolidated, microseconds since 1970.
+    pub digital_at_us: Option<i64>,
+}
+
+/// A value that was taken out of a twin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Held {
+    /// A finite number.
+    Double(f64),
+    /// An integer.
+    Integer(i64),
+    /// A truth value.
+    Boolean(bool),
+    /// Text, or the word of an enum.
+    Text(String),
+    /// An array or object, as compact JSON.
+    Json(String),
+}
+
+/// What keeps a twin from being entangled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Nothing: it is entangled.
+    Nothing,
+    /// It was bound a moment ago and is not judged yet.
+    Settling,
+    /// It is known, and was never heard.
+    NeverHeard,
+    /// It has been silent for longer than it may.
+    Silent,
+    /// All its sources are lost.
+    SourceLost,
+    /// Messages take too long from the device to the engine.
+    LateInTransport,
+    /// Messages take too long in the engine.
+    LateInCompute,
+    /// Fewer messages come than are expected.
+    MessagesMissing,
+    /// It is retired, or its job cancelled.
+    Over,
+}
+
+impl Cause {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Cause; 9] = [
+        Cause::Nothing,
+        Cause::Settling,
+        Cause::NeverHeard,
+        Cause::Silent,
+        Cause::SourceLost,
+        Cause::LateInTransport,
+        Cause::LateInCompute,
+        Cause::MessagesMissing,
+        Cause::Over,
+    ];
+
+    /// The word in answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Nothing => "nothing",
+            Cause::Settling => "settling",
+            Cause::NeverHeard => "never_heard",
+            Cause::Silent => "silent",
+            Cause::SourceLost => "source_lost",
+            Cause::LateInTransport => "late_in_transport",
+            Cause::LateInCompute => "late_in_compute",
+            Cause::MessagesMissing => "messages_missing",
+            Cause::Over => "over",
+        }
+    }
+
+    /// Whether somebody should look at it.
+    pub fn is_trouble(self) -> bool {
+        !matches!(self, Cause::Nothing | Cause::Settling | Cause::Over)
+    }
+
+    /// What keeps a twin from being entangled, with ODTE as measured at this instant.
+    pub fn of(twin: &Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Self {
+        let life = &twin.life_cycle;
+        match life.phase() {
+            Phase::Entangled => Cause::Nothing,
+            Phase::Bound => Cause::Settling,
+            Phase::Done | Phase::Stopped => Cause::Over,
+            Phase::Unbound if !twin.entanglement.was_bound() => Cause::NeverHeard,
+            // It was unbound at the end of its silence, or else earlier: because of its sources.
+            Phase::Unbound => match life.silent_from(terms.unbind_after_us) {
+                Some(silent_us) if life.since_us() >= silent_us => Cause::Silent,
+                _ => Cause::SourceLost,
+            },
+            Phase::Disentangled if measure.received <= 0.0 => Cause::Silent,
+            Phase::Disentangled if measure.timeliness > measure.reliability => Cause::MessagesMissing,
+            Phase::Disentangled => match twin.entanglement.lateness(at_us, terms) {
+                Some(one) if one.compute_us > one.transport_us => Cause::LateInCompute,
+                _ => Cause::LateInTransport,
+            },
+        }
+    }
+}
+
+/// Reads the line of a twin at an instant; not before its last update, which is what it knows.
+pub fn summary(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinSummary {
+    let at_us = at_us.max(twin.handled.digital_at.0);
+    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    summarize(id, twin, definition, at_us, &measure)
+}
+
+fn summarize(id: &str, twin: &Twin, definition: &TwinType, at_us: i64, measure: &Measure) -> TwinSummary {
+    TwinSummary {
+        twin: id.to_owned(),
+        twin_type: definition.name.clone(),
+        phase: twin.life_cycle.phase(),
+        cause: Cause::of(twin, &definition.terms, at_us, measure),
+        odte: measure.odte,
+        timeliness: measure.timeliness,
+        reliability: measure.reliability,
+        availability: measure.availability,
+        revision: twin.handled.revision,
+        digital_at_us: known(twin.handled.digital_at.0),
+    }
+}
+
+/// Reads a twin at an instant; not before its last update, which is what it knows.
+pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinView {
+    let at_us = at_us.max(twin.handled.digital_at.0);
+    let terms = &definition.terms;
+    let measure = twin.entanglement.measure(at_us, terms);
+    let properties = (0u16..).zip(&definition.model.properties).filter_map(|(number, property)| {
+        let value = twin.shadow.value(&definition.model, number)?;
+        Some((property.name.clone(), Held::of(&property.kind, value)))
+    });
+    let was_heard = twin.shadow.update() > 0;
+    TwinView {
+        summary: summarize(id, twin, definition, at_us, &measure),
+        at_us,
+        since_us: (twin.life_cycle.since_us() != 0).then(|| twin.life_cycle.since_us()),
+        heard_us: was_heard.then(|| twin.life_cycle.heard_us()).filter(|heard_us| *heard_us != 0),
+        update: twin.shadow.update(),
+        change: twin.handled.change,
+        properties: properties.collect(),
+        measure,
+        lateness: twin.entanglement.lateness(at_us, terms),
+        desired_timeliness_us: terms.desired_timeliness_us,
+        threshold: terms.threshold,
+        window_us: terms.window_us,
+        unbind_after_us: terms.unbind_after_us,
+    }
+}
+
+impl Held {
+    fn of(kind: &Kind, value: Value<'_>) -> Self {
+        match (value, kind) {
+            (Value::Double(number), _) => Held::Double(number),
+            (Value::Integer(number), _) => Held::Integer(number),
+            (Value::Boolean(flag), _) => Held::Boolean(flag),
+            (Value::Enum(word), Kind::Enum(words)) => {
+                Held::Text(words.get(usize::from(word)).cloned().unwrap_or_default())
+            }
+            (Value::Enum(word), _) => Held::Integer(i64::from(word)),
+            (Value::Text(text), _) => Held::Text(text.to_owned()),
+            (Value::Json(json), _) => Held::Json(json.to_owned()),
+        }
+    }
+}
+
+/// An instant, where it is one.
+fn known(at_us: i64) -> Option<i64> {
+    (at_us != i64::MIN).then_some(at_us)
+}
+
+#[cfg(test)]
+mod tests;
