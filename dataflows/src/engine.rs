@@ -34,7 +34,8 @@ pub struct Engine {
     shape: Shape,
     ports: Mutex<Vec<Port>>,
     next_job: AtomicU32,
-    guards: Option<timely::communication::WorkerGuards<()>>,
+    /// Under a lock for the sake of `Sync` only.
+    guards: Mutex<Option<timely::communication::WorkerGuards<()>>>,
 }
 
 /// How many workers there are, and which of them are this process's.
@@ -138,7 +139,7 @@ impl Engine {
         let threads = guards.guards().iter().map(|guard| guard.thread().clone());
         let ports = orders.into_iter().zip(threads).map(|(orders, thread)| Port { orders, thread });
         let ports = Mutex::new(ports.collect());
-        Ok(Self { shape, ports, next_job: AtomicU32::new(0), guards: Some(guards) })
+        Ok(Self { shape, ports, next_job: AtomicU32::new(0), guards: Mutex::new(Some(guards)) })
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -170,7 +171,7 @@ impl Port {
 impl Drop for Engine {
     fn drop(&mut self) {
         lock(&self.ports).iter().for_each(|port| port.tell(Order::End));
-        if let Some(guards) = self.guards.take() {
+        if let Some(guards) = lock(&self.guards).take() {
             for ended in guards.join() {
                 if let Err(reason) = ended {
                     error!(reason, "a worker did not end well");

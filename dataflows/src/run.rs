@@ -202,7 +202,7 @@ impl Run {
     /// How the fleet is. None where the workers do not answer in time, or answer another process.
     pub fn survey(&self, timeout: Duration) -> Option<Survey> {
         match self.asker.ask_within(Question::Survey, timeout)? {
-            Reply::Survey(survey) => Some(survey),
+            Reply::Survey(survey) => Some(*survey),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::document::Span;
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The job cannot run.
@@ -45,14 +45,14 @@ pub struct Findings {
 }
 
 /// A finding as programs read it.
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Line {
     severity: Severity,
     line: usize,
     column: usize,
-    path: &'a str,
-    message: &'a str,
-    help: &'a str,
+    path: String,
+    message: String,
+    help: String,
 }
 
 impl Findings {
@@ -70,19 +70,20 @@ impl Findings {
 
     /// A JSON list of `{severity, line, column, path, message, help}`.
     pub fn to_json(&self) -> String {
-        let lines: Vec<Line<'_>> = self
-            .all
-            .iter()
-            .map(|finding| Line {
-                severity: finding.severity,
-                line: finding.span.line,
-                column: finding.span.column,
-                path: &finding.path,
-                message: &finding.message,
-                help: &finding.help,
-            })
-            .collect();
-        serde_json::to_string_pretty(&lines).expect("texts and numbers are always JSON")
+        serde_json::to_string_pretty(&self.lines()).expect("texts and numbers are always JSON")
+    }
+
+    /// The findings as programs read them.
+    pub fn lines(&self) -> Vec<Line> {
+        let line = |finding: &Finding| Line {
+            severity: finding.severity,
+            line: finding.span.line,
+            column: finding.span.column,
+            path: finding.path.clone(),
+            message: finding.message.clone(),
+            help: finding.help.clone(),
+        };
+        self.all.iter().map(line).collect()
     }
 
     /// Shows all on standard error, drawn where that is a terminal.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use dataflows::{Percentiles, Summary, Survey};
 use operators::life_cycle::Phase;
+use operators::time::Rfc3339;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -202,6 +203,13 @@ pub(crate) fn thousands(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// An instant as RFC 3339.
+pub(crate) fn instant(at_us: i64) -> String {
+    let mut text = Vec::new();
+    Rfc3339::default().write(at_us, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

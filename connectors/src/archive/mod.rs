@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod files;
 mod group;
+mod history;
 mod letters;
 mod name;
 mod part;
@@ -26,6 +27,7 @@ mod segment;
 mod writer;
 
 pub use error::ArchiveError;
+pub use history::{Wanted, history};
 pub use letters::{KeptLetter, dead_letters};
 pub use part::{ArchivePart, FilePlan, SegmentRef};
 pub use restore::{Committed, restore};

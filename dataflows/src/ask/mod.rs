@@ -16,7 +16,7 @@ use operators::life_cycle::Phase;
 use operators::view::{Cause, TwinSummary, TwinView};
 use serde::{Deserialize, Serialize};
 
-use crate::survey::Answer;
+use crate::survey::{Answer, Survey};
 
 /// Number of the survey that all workers answer when they end.
 pub(crate) const LAST: u64 = 0;
@@ -59,7 +59,7 @@ pub struct Selection {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// How the fleet is.
-    Survey(crate::survey::Survey),
+    Survey(Box<Survey>),
     /// How the twin is; none where there is no such twin.
     Twin(Option<Box<TwinView>>),
     /// The first twins of the selection, by id.
@@ -131,7 +131,7 @@ impl PartOfReply {
     /// The answer, once all have said theirs.
     pub(crate) fn reply(self) -> Reply {
         match self {
-            PartOfReply::Survey(sum) => Reply::Survey(sum.survey()),
+            PartOfReply::Survey(sum) => Reply::Survey(Box::new(sum.survey())),
             PartOfReply::Twin(twin) => Reply::Twin(twin),
             PartOfReply::List(_, twins) => Reply::List(twins),
             PartOfReply::Troubles(mut groups) => {

@@ -234,7 +234,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Host and port, in the one spelling that is compared.
-pub(super) fn broker(url: &str) -> String {
+pub(crate) fn broker(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
     let rest = rest.to_ascii_lowercase();
     let with_port = match rest.rsplit_once(':') {

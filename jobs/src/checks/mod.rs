@@ -12,7 +12,7 @@ mod listeners;
 mod tests;
 mod types;
 
-pub(crate) use connections::client_id;
+pub(crate) use connections::{broker, client_id};
 pub(crate) use kafka::group;
 pub(crate) use listeners::SinkOf;
 

@@ -9,12 +9,12 @@ use dataflows::checkpoint::inspect;
 use dataflows::checkpoint::manifest::OutboxPart;
 use dataflows::checkpoint::{CheckpointId, Manifest, SourceMark};
 use operators::model::{Kind, Value};
-use operators::time::Rfc3339;
 use operators::twin::{Twin, TwinType};
 use serde_json::{Map, json};
 
 use super::Failure;
 use super::kept::KeptArguments;
+use crate::summary::instant;
 
 /// What to do with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -225,13 +225,6 @@ fn value_of(value: Value<'_>, kind: &Kind) -> serde_json::Value {
         // It was checked when it came in; a text is the honest answer where it is none all the same.
         (Value::Json(text), _) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
     }
-}
-
-/// An instant as RFC 3339.
-pub(super) fn instant(at_us: i64) -> String {
-    let mut text = Vec::new();
-    Rfc3339::default().write(at_us, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use connectors::archive::{self, KeptLetter};
 use serde_json::json;
 
 use super::Failure;
-use super::checkpoint::instant;
 use super::kept::KeptArguments;
+use crate::summary::instant;
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]

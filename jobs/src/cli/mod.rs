@@ -1,12 +1,17 @@
 //! The command line: one file a command.
 
+mod apply;
 mod checkpoint;
 mod deadletter;
 mod demo;
 mod init;
+mod jobs;
 mod kept;
+mod remote;
 mod run;
+mod serve;
 mod simulate;
+mod twins;
 mod validate;
 mod values;
 
@@ -49,6 +54,18 @@ enum Command {
     Run(run::RunArguments),
     /// Publish what a fleet of devices would
     Simulate(simulate::SimulateArguments),
+    /// Run the jobs that are applied to this server, until Ctrl-C
+    Serve(serve::ServeArguments),
+    /// Show what applying a job file to a server would change
+    Plan(apply::ApplyArguments),
+    /// Submit a job file to a server, or change its job; the same file twice is no change
+    Apply(apply::ApplyArguments),
+    /// List the jobs of a server, pause, resume, cancel and dismiss them
+    #[command(subcommand)]
+    Job(jobs::JobCommand),
+    /// Read and follow the twins of a server's jobs, and ask why they are as they are
+    #[command(subcommand)]
+    Twin(twins::TwinCommand),
     /// Look at what a job keeps over crashes
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
@@ -111,7 +128,7 @@ pub fn main() -> ExitCode {
         }
     };
     let level = match &cli.command {
-        Command::Run(_) | Command::Simulate(_) => "info",
+        Command::Run(_) | Command::Serve(_) | Command::Simulate(_) => "info",
         // The screen is not to be written over.
         Command::Demo(demo) if demo.has_screen() => "off",
         _ => "warn",
@@ -122,6 +139,11 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::execute(&arguments),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
+        Command::Serve(arguments) => serve::execute(&arguments),
+        Command::Plan(arguments) => apply::plan(&arguments),
+        Command::Apply(arguments) => apply::apply(&arguments),
+        Command::Job(command) => jobs::execute(&command),
+        Command::Twin(command) => twins::execute(&command),
         Command::Checkpoint(command) => checkpoint::execute(&command),
         Command::Deadletter(command) => deadletter::execute(&command),
     });
@@ -208,6 +230,18 @@ mod tests {
             ("deadletter show job.yaml plant", false),
             ("demo --twins 10 --rate 2/s --duration 5s --json", true),
             ("serve", false),
+            ("serve --data d --listen 127.0.0.1:0 --workers 2", true),
+            ("plan job.yaml", true),
+            ("apply job.yaml --server 127.0.0.1:9000 --json", true),
+            ("job list --json", true),
+            ("job show", false),
+            ("job cancel line", true),
+            ("twin list line --lifecycle bound --prefix p --limit 5", true),
+            ("twin get line", false),
+            ("twin get line p-1", true),
+            ("twin tap line p-1 --kinds state --count 3", true),
+            ("twin why line", true),
+            ("twin why line p-1 --json", true),
         ] {
             let words = std::iter::once("twinloom").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).is_ok(), is_good, "{line}");

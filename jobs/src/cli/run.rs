@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,6 +12,7 @@ use tracing::info;
 use super::{Failure, values};
 use crate::definition::secrets::from_environment;
 use crate::job::Job;
+use crate::live::{Board, History, LiveJob, LiveParts, Running, Status};
 use crate::server::{self, Server};
 use crate::session::until_end;
 use crate::signals::Signals;
@@ -44,7 +46,7 @@ pub(super) struct RunArguments {
     /// Print one JSON object at the end, to standard output
     #[arg(long)]
     json: bool,
-    /// Serve /metrics, /health/live and /health/ready on this loopback address
+    /// Answer over HTTP on this loopback address: /v1 (see /openapi.json), a page at /, /metrics, /health
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// The processes of the run: a file with one host:port a line, the same for all
@@ -77,10 +79,30 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
         ..RunOptions::new(workers, data)
     };
     let signals = Signals::listen().map_err(Failure::of)?;
-    let run = dataflows::start(job.plan(), options).map_err(Failure::of)?;
+    let definition = job.definition.clone();
+    let history = History::of(&definition, options.data.clone());
+    let parts = |running| LiveParts {
+        status: Status::Running,
+        reason: None,
+        version: 1,
+        running,
+        history: history.clone(),
+    };
+    let live = LiveJob::new(&definition, parts(None), None);
+    let mut plan = job.plan();
+    // Processes of one run have one plan, whichever of them is looked at.
+    if arguments.listen.is_some() && options.cluster.is_none() {
+        live.tap(&mut plan);
+    }
+    let run = dataflows::start(plan, options).map_err(Failure::of)?;
     let generation = run.generation();
     let server = match arguments.listen {
-        Some(address) => Some(Server::start(address, run.metrics()).map_err(Failure::of)?),
+        Some(address) => {
+            let board = Arc::new(Board::default());
+            let running = Some(Running::from(&run));
+            board.put(Arc::new(LiveJob::new(&definition, parts(running), Some(&live))));
+            Some(Server::start(address, board, None).map_err(Failure::of)?)
+        }
         None => None,
     };
     let start = Instant::now();

@@ -33,6 +33,10 @@ pub(crate) use reader::read;
 pub struct Definition {
     /// Its name: letters, digits, `-`, `_`, `.`, up to 64 bytes.
     pub job: String,
+    /// Who it belongs to; nobody in particular where it is left out.
+    pub tenant: Option<String>,
+    /// Connections whose topics other jobs of the same server may read or write too.
+    pub shared: Vec<String>,
     /// Where messages come from and go to, by name.
     pub connections: IndexMap<String, ConnectionSettings>,
     /// Types of twins, by name.

@@ -7,7 +7,8 @@ use super::{Definition, TypeSettings};
 use crate::document::{Content, Document, Entry, Node, Span, read as read_value};
 use crate::findings::{Finding, Severity};
 
-const KEYS: [&str; 7] = ["job", "connections", "types", "digital", "archive", "checkpoint", "limits"];
+const KEYS: [&str; 9] =
+    ["job", "tenant", "shared", "connections", "types", "digital", "archive", "checkpoint", "limits"];
 const TYPE_KEYS: [&str; 8] = [
     "attributes",
     "properties",
@@ -31,6 +32,8 @@ pub(crate) fn read(document: &Document) -> (Definition, Vec<Finding>) {
         reader.path.push(entry.key.clone());
         match entry.key.as_str() {
             "job" => definition.job = reader.value(entry).unwrap_or_default(),
+            "tenant" => definition.tenant = reader.value(entry),
+            "shared" => definition.shared = reader.list(entry),
             "connections" => definition.connections = reader.map(entry),
             "types" => definition.types = types(&mut reader, entry),
             "digital" => definition.digital = reader.list(entry),

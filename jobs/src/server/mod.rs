@@ -1,28 +1,63 @@
-//! `/metrics`, `/health/live` and `/health/ready` of one run, on a loopback port.
+//! The digital interface of a process: jobs and twins over HTTP, streams of their changes, one page for the
+//! browser, metrics and health.
 //!
+//! ```text
+//!   /v1/jobs …                 jobs: what runs; with a service also plan, apply, pause, resume, cancel, dismiss
+//!   /v1/jobs/{job}/twins …     twins: their owners answer, through the board's asker
+//!   …/stream                   stream: the feed of a job, as server-sent events
+//!   /  /metrics  /health  /openapi.json
+//! ```
 //! Loopback only: whoever reaches it needs no token, so it must not be reached from outside.
 
+mod jobs;
+mod listener;
 mod metrics;
+mod overview;
+mod page;
+mod problem;
+mod query;
+mod shapes;
+mod stream;
+mod twins;
+mod why;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dataflows::Metrics;
-use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
+use axum::{Json, Router};
+use tokio::sync::{Semaphore, oneshot};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::live::{Board, LiveJob, Status};
+use crate::service::Service;
+use listener::Limited;
+use problem::{Kind, Problem};
+pub(crate) use query::{Path, Query};
+
+/// Longest job file that is taken.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// Connections that are served at once.
+const CONNECTIONS_MAX: usize = 4_096;
+/// Reads of history that go on at once.
+const READERS_MAX: usize = 2;
+/// How often the fleets are looked at for their trend.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A server that answers until it is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    api: Arc<Api>,
     /// Dropped to end the server.
     _stop: oneshot::Sender<()>,
 }
@@ -32,7 +67,7 @@ pub struct Server {
 pub enum ServerError {
     /// Others could reach it.
     #[error(
-        "--listen {0} can be reached from outside; write a loopback address such as 127.0.0.1:9464 (tokens and TLS come later)"
+        "--listen {0} can be reached from outside; write a loopback address such as 127.0.0.1:8420 (tokens and TLS come later)"
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be listened on.
@@ -45,15 +80,18 @@ pub enum ServerError {
     },
 }
 
-struct Shared {
-    metrics: Arc<Metrics>,
-    registry: Registry,
+/// What the handlers work with.
+pub(crate) struct Api {
+    board: Arc<Board>,
+    /// Changes jobs; a `run` has none.
+    service: Option<Arc<Service>>,
     is_ending: AtomicBool,
+    readers: Semaphore,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Api {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").field("is_ending", &self.is_ending).finish_non_exhaustive()
+        formatter.debug_struct("Api").field("is_ending", &self.is_ending).finish_non_exhaustive()
     }
 }
 
@@ -66,8 +104,12 @@ pub fn check(address: SocketAddr) -> Result<(), ServerError> {
 }
 
 impl Server {
-    /// Starts to answer.
-    pub fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, ServerError> {
+    /// Starts to answer for the jobs of a board, which a service may change.
+    pub fn start(
+        address: SocketAddr,
+        board: Arc<Board>,
+        service: Option<Arc<Service>>,
+    ) -> Result<Self, ServerError> {
         check(address)?;
         let failed = |error: io::Error| ServerError::Listen { address, error };
         let listener = TcpListener::bind(address).map_err(failed)?;
@@ -75,17 +117,21 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
-        let shared = Arc::new(Shared {
-            registry: metrics::registry(metrics.clone()),
-            metrics,
+        let api = Arc::new(Api {
+            board,
+            service,
             is_ending: AtomicBool::new(false),
+            readers: Semaphore::new(READERS_MAX),
         });
-        let router = router(shared.clone());
+        let router = router(api.clone());
         let (stop, stopped) = oneshot::channel();
+        let sampled = api.clone();
         let serve = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = Limited::new(listener, CONNECTIONS_MAX);
             tokio::select! {
                 served = axum::serve(listener, router) => served,
+                () = sampled.sample() => Ok(()),
                 _ = stopped => Ok(()),
             }
         };
@@ -94,10 +140,12 @@ impl Server {
             if let Err(error) = runtime.block_on(serve) {
                 tracing::error!(%error, "server ended");
             }
+            // What still reads files is not waited for.
+            runtime.shutdown_background();
         };
         thread.spawn(body).map_err(failed)?;
-        tracing::info!(%address, "metrics and health are served");
-        Ok(Self { address, shared, _stop: stop })
+        tracing::info!(%address, "serving http://{address}/");
+        Ok(Self { address, api, _stop: stop })
     }
 
     /// Where it answers.
@@ -105,22 +153,103 @@ impl Server {
         self.address
     }
 
-    /// The run is about to end: it is not ready any more.
+    /// The process is about to end: it is not ready any more.
     pub fn ending(&self) {
-        self.shared.is_ending.store(true, Ordering::Relaxed);
+        self.api.is_ending.store(true, Ordering::Relaxed);
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Twinloom",
+    description = "Digital twins of a fleet, and the jobs that keep them. Errors are problem+json (RFC 9457).",
+    license(name = "Apache-2.0")
+))]
+struct Description;
+
+/// The interface and its description, from one list.
+fn described() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(overview::overview))
+        .routes(routes!(overview::stream))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::plan))
+        .routes(routes!(jobs::show, jobs::apply, jobs::dismiss))
+        .routes(routes!(jobs::definition))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(overview::trend))
+        .routes(routes!(stream::of_job))
+        .routes(routes!(twins::why_all))
+        .routes(routes!(twins::list))
+        .routes(routes!(twins::read))
+        .routes(routes!(twins::property))
+        .routes(routes!(twins::history))
+        .routes(routes!(twins::why_one))
+        .routes(routes!(stream::of_twin))
+        .routes(routes!(twins::read_alias))
+}
+
+fn router(api: Arc<Api>) -> Router {
+    let (router, description) = described().split_for_parts();
+    let page = Router::new()
+        .route("/", get(page::html))
+        .route("/page.css", get(page::css))
+        .route("/page.js", get(page::script));
+    router
+        .merge(page)
+        .route("/openapi.json", get(async move || Json(description)))
         .route("/metrics", get(show_metrics))
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(show_ready))
-        .with_state(shared)
+        .fallback(async |uri: Uri| {
+            Problem::new(
+                Kind::NoPath,
+                format!("there is nothing at {}; /openapi.json says what there is", uri.path()),
+            )
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(Kind::NoMethod, "see /openapi.json for what can be done here")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(guard))
+        .with_state(api)
 }
 
-async fn show_metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    match metrics::encode(&shared.registry) {
+/// What holds for every request and answer.
+async fn guard(request: Request, next: Next) -> Response {
+    if !is_for_us(request.headers()) {
+        let detail = "the request is not for this machine's own name; use 127.0.0.1 or localhost";
+        return Problem::new(Kind::BadRequest, detail).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Whether a request comes from this machine by its own name: a page of another origin may make a browser send
+/// requests to loopback, under a name of its own even.
+fn is_for_us(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
+    text(header::HOST).is_none_or(is_local) && origin.is_none_or(is_local)
+}
+
+/// Whether `host` or `host:port` is this machine as only itself can call it.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+async fn show_metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    match metrics::text(&api.board, api.service.is_some()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n"))
@@ -128,68 +257,53 @@ async fn show_metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     }
 }
 
-async fn show_ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    match shared.unready() {
+async fn show_ready(State(api): State<Arc<Api>>) -> (StatusCode, String) {
+    match api.unready() {
         None => (StatusCode::OK, "ready\n".into()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-impl Shared {
-    /// Why the run is not ready, if it is not.
+impl Api {
+    /// The job with this name.
+    fn job(&self, name: &str) -> Result<Arc<LiveJob>, Problem> {
+        self.board.find(name).ok_or_else(|| {
+            Problem::new(Kind::UnknownJob, format!("there is no job `{name}`; /v1/jobs lists them"))
+        })
+    }
+
+    /// What changes jobs.
+    fn service(&self) -> Result<Arc<Service>, Problem> {
+        self.service.clone().ok_or_else(|| {
+            let detail = "this process runs one job, from the command line; `twinloom serve` takes changes";
+            Problem::new(Kind::NotNow, detail)
+        })
+    }
+
+    /// Why the process is not ready, if it is not.
     fn unready(&self) -> Option<String> {
         if self.is_ending.load(Ordering::Relaxed) {
             return Some("the run is ending".into());
         }
-        let sources = self.metrics.sources();
-        let lost = sources.iter().find(|(_, stats)| !stats.connected.load(Ordering::Relaxed));
-        lost.map(|(name, _)| format!("the source {name} is not reached"))
+        // A server is ready for its other jobs, whatever one of them waits for.
+        let jobs = if self.service.is_some() { Vec::new() } else { self.board.all() };
+        let sources = jobs.iter().filter_map(|job| Some(job.running.as_ref()?.metrics.sources()));
+        let mut lost = sources.flatten().filter(|(_, stats)| !stats.connected.load(Ordering::Relaxed));
+        lost.next().map(|(name, _)| format!("the source {name} is not reached"))
+    }
+
+    /// Looks at the fleets now and then, for their trend.
+    async fn sample(&self) {
+        loop {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+            for job in self.board.all() {
+                if job.status == Status::Running {
+                    job.sample(SAMPLE_INTERVAL).await;
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
-
-    use super::*;
-
-    fn ask(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).expect("the server listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("the server reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("the server answers");
-        answer
-    }
-
-    #[test]
-    fn metrics_and_health_are_served_on_loopback() {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::start(address, Arc::new(Metrics::default())).expect("a free port");
-        for (path, status, text) in [
-            ("/metrics", "200", "twinloom_events_total 0"),
-            ("/health/live", "200", "live"),
-            ("/health/ready", "200", "ready"),
-            ("/", "404", ""),
-        ] {
-            let answer = ask(server.address(), path);
-            let first = answer.lines().next().unwrap_or_default();
-            assert!(first.contains(status) && answer.contains(text), "{path}: {answer}");
-        }
-        server.ending();
-        assert!(ask(server.address(), "/health/ready").contains("503"));
-    }
-
-    #[test]
-    fn what_others_could_reach_is_refused() {
-        for (address, is_good) in [
-            ("127.0.0.1:9464", true),
-            ("[::1]:9464", true),
-            ("0.0.0.0:9464", false),
-            ("192.168.1.2:9464", false),
-        ] {
-            assert_eq!(check(address.parse().expect("an address")).is_ok(), is_good, "{address}");
-        }
-    }
-}
+mod tests;

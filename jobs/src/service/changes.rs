@@ -1,0 +1,292 @@
+//! What applying a definition would change, place by place: what stands in both files is compared as it was
+//! written, so layout, comments and order of keys are no change.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use operators::adaptation::Adaptation;
+use operators::layout::Layout;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ServiceError;
+use crate::definition::secrets::from_environment;
+use crate::document::{self, Content, Node};
+use crate::job::Job;
+
+/// Longest value that is shown.
+const SHOWN_MAX: usize = 120;
+
+/// When a change comes to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// At a checkpoint: the job stops hearing, and goes on under the new definition with its twins as they were.
+    Checkpoint,
+    /// Not at all.
+    Refused,
+}
+
+impl How {
+    fn word(self) -> &'static str {
+        match self {
+            How::Checkpoint => "at a checkpoint",
+            How::Refused => "refused",
+        }
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// Keys down to what changes, with dots.
+    path: String,
+    /// What it was; none where it is new.
+    before: Option<String>,
+    /// What it will be; none where it is removed.
+    after: Option<String>,
+    /// When it comes to hold.
+    how: How,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// What applying a definition changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changes {
+    /// The job is not there yet.
+    pub is_new: bool,
+    /// What changes, in the order of the paths.
+    pub changes: Vec<Change>,
+    /// What else comes of it.
+    pub notes: Vec<String>,
+}
+
+impl Changes {
+    /// An error where something is refused.
+    pub(super) fn check(&self) -> Result<(), ServiceError> {
+        let refused: Vec<String> = self
+            .changes
+            .iter()
+            .filter(|change| change.how == How::Refused)
+            .map(|change| {
+                format!("{}: {}", change.path, change.why.as_deref().unwrap_or("cannot be changed"))
+            })
+            .collect();
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(ServiceError::Refused(refused.join("; "))),
+        }
+    }
+
+    /// The plan for people.
+    pub fn text(&self, job: &str) -> String {
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        match (self.is_new, self.changes.is_empty()) {
+            (true, _) => _ = writeln!(text, "+ job {job} is new"),
+            (false, true) => _ = writeln!(text, "job {job}: no change"),
+            (false, false) => _ = writeln!(text, "~ job {job}: {} changes", self.changes.len()),
+        }
+        for Change { path, before, after, how, why } in &self.changes {
+            let line = match (before, after) {
+                (None, Some(after)) => format!("  + {path}: {after}"),
+                (Some(before), None) => format!("  - {path}: {before}"),
+                (before, after) => {
+                    let shown = |value: &Option<String>| value.clone().unwrap_or_default();
+                    format!("  ~ {path}: {} -> {}", shown(before), shown(after))
+                }
+            };
+            let why = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            _ = writeln!(text, "{line}    ({}{why})", how.word());
+        }
+        self.notes.iter().for_each(|note| _ = writeln!(text, "  ! {note}"));
+        text
+    }
+}
+
+/// Compares a definition with the one before. Both are valid.
+pub(super) fn between(before: Option<&str>, after: &str) -> Result<Changes, ServiceError> {
+    let Some(before) = before else {
+        return Ok(Changes { is_new: true, changes: Vec::new(), notes: Vec::new() });
+    };
+    let (old, new) = (leaves(before)?, leaves(after)?);
+    let mut changes = Vec::new();
+    for path in old.keys().chain(new.keys().filter(|path| !old.contains_key(*path))) {
+        let (was, will_be) = (old.get(path), new.get(path));
+        if was != will_be {
+            let shown = |value: Option<&String>| value.map(|value| show(path, value));
+            changes.push(Change {
+                path: path.clone(),
+                before: shown(was),
+                after: shown(will_be),
+                how: How::Checkpoint,
+                why: None,
+            });
+        }
+    }
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut notes = Vec::new();
+    if !changes.is_empty() {
+        match adaptation(before, after)? {
+            Ok(warnings) => notes = warnings,
+            Err(problems) => refuse(&mut changes, problems),
+        }
+    }
+    Ok(Changes { is_new: false, changes, notes })
+}
+
+/// Whether twins of one definition can become those of another: what is lost by it, or why they cannot.
+fn adaptation(before: &str, after: &str) -> Result<Result<Vec<String>, Vec<String>>, ServiceError> {
+    let types = |text: &str| {
+        let job = Job::parse("job.yaml", text, Some(&from_environment)).map_err(ServiceError::Invalid)?;
+        Ok::<_, ServiceError>(job.plan().types)
+    };
+    let adapted = Adaptation::new(&Layout::of(&types(before)?), &types(after)?);
+    Ok(match adapted {
+        Ok((_, warnings)) => Ok(warnings),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+    })
+}
+
+/// Marks what is the reason for a problem; where that is not found, one more change says it.
+fn refuse(changes: &mut Vec<Change>, problems: Vec<String>) {
+    for problem in problems {
+        let is_it = |change: &&mut Change| {
+            let mut keys = change.path.split('.').skip(1);
+            change.path.starts_with("types.")
+                && [keys.next(), keys.nth(1)]
+                    .iter()
+                    .all(|key| key.is_some_and(|key| problem.contains(&format!("`{key}`"))))
+        };
+        match changes.iter_mut().find(is_it) {
+            Some(change) => (change.how, change.why) = (How::Refused, Some(problem)),
+            None => changes.push(Change {
+                path: "types".into(),
+                before: None,
+                after: None,
+                how: How::Refused,
+                why: Some(problem),
+            }),
+        }
+    }
+}
+
+/// What stands at each place of a file; a list of words is one value.
+fn leaves(text: &str) -> Result<BTreeMap<String, String>, ServiceError> {
+    let document = document::parse("job.yaml", text)
+        .map_err(|all| ServiceError::Invalid(crate::findings::Findings::new("job.yaml", text, all)))?;
+    let mut leaves = BTreeMap::new();
+    add(&document.root, &mut Vec::new(), &mut leaves);
+    Ok(leaves)
+}
+
+fn add(node: &Node, path: &mut Vec<String>, leaves: &mut BTreeMap<String, String>) {
+    let scalar = |node: &Node| match &node.content {
+        Content::Scalar { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    match &node.content {
+        Content::Scalar { text, .. } => _ = leaves.insert(path.join("."), text.clone()),
+        Content::Sequence(items) if items.iter().all(|item| scalar(item).is_some()) => {
+            let words: Vec<String> = items.iter().filter_map(scalar).collect();
+            leaves.insert(path.join("."), format!("[{}]", words.join(", ")));
+        }
+        Content::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                add(item, path, leaves);
+                path.pop();
+            }
+        }
+        Content::Mapping(entries) if entries.is_empty() => {
+            leaves.insert(path.join("."), "{}".into());
+        }
+        Content::Mapping(entries) => {
+            for entry in entries {
+                path.push(entry.key.clone());
+                add(&entry.value, path, leaves);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// A value as it is shown: one that may be a secret is not.
+fn show(path: &str, value: &str) -> String {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    let is_secret = ["password", "secret", "token", "key"].iter().any(|word| key.contains(word))
+        || path.contains(".options.");
+    match value.char_indices().nth(SHOWN_MAX) {
+        _ if is_secret && !value.starts_with("${") => "***".into(),
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const JOB: &str = include_str!("../../../examples/first.yaml");
+
+    /// The plan from the first example to one with these pieces changed.
+    fn check(pieces: &[(&str, &str)], expected: Expect) {
+        let mut after = JOB.to_owned();
+        for (from, to) in pieces {
+            assert!(after.contains(from), "{from}");
+            after = after.replace(from, to);
+        }
+        let changes = between(Some(JOB), &after).expect("both are valid");
+        expected.assert_eq(&changes.text("first-twins"));
+    }
+
+    #[test]
+    fn the_same_again_is_no_change() {
+        check(
+            &[("# What a twin is.", "# Other words.")],
+            expect![[r#"
+            job first-twins: no change
+        "#]],
+        );
+        let new = between(None, JOB).expect("it is valid");
+        assert!(new.is_new && new.text("a").starts_with("+ job a is new"));
+    }
+
+    #[test]
+    fn changes_are_named_by_their_place() {
+        check(
+            &[("desired_timeliness: 1s", "desired_timeliness: 200ms"), ("kinds: [state, ", "kinds: [")],
+            expect![[r#"
+                ~ job first-twins: 2 changes
+                  ~ digital.0.kinds: [state, entanglement, lifecycle, event] -> [entanglement, lifecycle, event]    (at a checkpoint)
+                  ~ types.device.entanglement.desired_timeliness: 1s -> 200ms    (at a checkpoint)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_changed_kind_of_value_is_refused() {
+        check(&[("energy: {type: double, unit: kW.h}", "energy: {type: string}")], expect![[r#"
+            ~ job first-twins: 2 changes
+              ~ types.device.properties.energy.type: double -> string    (refused: the property `energy` of `device` was double in the checkpoint and is string now; give the property another name, or start with --fresh, which begins with empty twins and keeps the checkpoint)
+              - types.device.properties.energy.unit: kW.h    (at a checkpoint)
+        "#]]);
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        for (path, value, expected) in [
+            ("connections.plant.mqtt.password", "hunter2", "***"),
+            ("connections.plant.mqtt.password", "${PASSWORD}", "${PASSWORD}"),
+            ("connections.bus.kafka.options.sasl.username", "me", "***"),
+            ("types.a.entanglement.window", "60s", "60s"),
+        ] {
+            assert_eq!(show(path, value), expected, "{path}");
+        }
+        assert_eq!(show("job", &"x".repeat(200)).chars().count(), SHOWN_MAX + 1);
+    }
+}
