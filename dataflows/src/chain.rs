@@ -159,7 +159,10 @@ impl Chain {
     pub fn hear(&mut self, time: u64, control: Control) {
         let is_state = matches!(
             control,
-            Control::SourceLost { .. } | Control::SourceRestored { .. } | Control::EndTwins { .. }
+            Control::SourceLost { .. }
+                | Control::SourceRestored { .. }
+                | Control::EndTwins { .. }
+                | Control::Terms(_)
         );
         if is_state && self.time == TimeMode::Live && epoch::number(time) > self.number {
             return self.stashed_control.push((time, control));
@@ -169,6 +172,7 @@ impl Chain {
                 self.twins.source_lost(source, at_us, incident);
             }
             Control::SourceRestored { source, .. } => self.twins.source_restored(source),
+            Control::Terms(terms) => self.twins.set_terms(terms),
             Control::EndTwins { at_us, dismiss } => self.twins.end_all(at_us, dismiss),
             Control::Ask(number, workers, question) => {
                 self.asked.insert(number, workers);

@@ -1,6 +1,7 @@
 //! What workers tell each other beside events. It travels through the dataflow like events do, so
 //! that one process or several are the same (rule 7.9).
 
+use operators::entanglement::Terms;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Question;
@@ -33,6 +34,8 @@ pub enum Control {
         /// Whether they are let go of.
         dismiss: bool,
     },
+    /// The terms of each type from now on. What was counted under the old ones stays.
+    Terms(Vec<Terms>),
     /// The run is to end: sources stop, what is under way is finished.
     Stop,
     /// A worker's lanes have ended; `newest_us` is the newest arrival of its recorded input.
@@ -83,6 +86,8 @@ pub enum Command {
         /// Whether they are let go of.
         dismiss: bool,
     },
+    /// See [`Control::Terms`].
+    Terms(Vec<Terms>),
     /// See [`Control::Stop`].
     Stop,
 }

@@ -17,6 +17,7 @@ use connectors::clock::{Clock, SystemClock};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
 use connectors::store::StoreError;
+use operators::entanglement::Terms;
 
 use crate::ask::{Asker, PartOfReply, Question, Reply};
 use crate::checkpoint::restore::RestoreError;
@@ -205,6 +206,12 @@ impl Run {
             Reply::Survey(survey) => Some(*survey),
             _ => None,
         }
+    }
+
+    /// Has the twins of each type go by these terms from now on; the window and what is expected must be as they
+    /// were. What was counted under the old ones stays.
+    pub fn set_terms(&self, terms: Vec<Terms>) {
+        self.asker.command(Command::Terms(terms));
     }
 
     /// Ends all twins that there are, at this instant (microseconds since 1970). What is asked after this call

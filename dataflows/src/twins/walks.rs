@@ -2,7 +2,9 @@
 //! of a lost source are unbound, a question is answered.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use operators::entanglement::Terms;
 use operators::handler::{self, NEVER_US};
 use operators::view::{self, TwinView};
 
@@ -25,6 +27,8 @@ enum Purpose {
         /// Twins that were unbound before the walk came to them, as something came for them.
         early: HashSet<Slot>,
     },
+    /// Each wakes by its new terms.
+    Rewake,
     /// All end.
     End { at_us: i64, dismiss: bool },
     /// The question with this number is answered.
@@ -55,6 +59,13 @@ impl Twins {
     /// A source is back. Its twins are bound again by what they send.
     pub fn source_restored(&mut self, source: u16) {
         self.sources[usize::from(source)].is_lost = false;
+    }
+
+    /// Has twins go by other terms from now on, and wake by them, in a walk.
+    pub(crate) fn set_terms(&mut self, terms: Vec<Terms>) {
+        let types = Arc::make_mut(&mut self.types);
+        types.iter_mut().zip(terms).for_each(|(one, terms)| one.terms = terms);
+        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::Rewake });
     }
 
     /// Ends all twins that there are, in a walk.
@@ -90,6 +101,7 @@ impl Twins {
                         self.lose(slot, types, *at_us, *incident);
                     }
                 }
+                Purpose::Rewake => self.rewake(slot),
                 Purpose::End { at_us, dismiss } => {
                     let (at_us, dismiss) = (*at_us, *dismiss);
                     self.end(slot, at_us, dismiss);
@@ -144,6 +156,16 @@ impl Twins {
                 let (types, at_us, incident) = (types.clone(), *at_us, *incident);
                 self.lose(slot, &types, at_us, incident);
             }
+        }
+    }
+
+    fn rewake(&mut self, slot: Slot) {
+        self.will_change(slot);
+        let Some((_, twin)) = self.bins.get_mut(slot) else { return };
+        handler::rewake(twin, &self.types[usize::from(twin.twin_type)].terms);
+        let wake_us = twin.handled.wake_us;
+        if wake_us != NEVER_US {
+            self.wheel.enter(wake_us, slot);
         }
     }
 

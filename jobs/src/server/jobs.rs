@@ -47,7 +47,7 @@ pub(super) async fn show(
 /// The definition of a job as it was applied.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/definition", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, description = "YAML", content_type = "application/yaml", body = String), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
+    responses((status = 200, description = "YAML", content_type = "text/plain", body = String), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
 )]
 pub(super) async fn definition(
     State(api): State<Arc<Api>>,
@@ -55,7 +55,7 @@ pub(super) async fn definition(
 ) -> Result<impl IntoResponse, Problem> {
     api.job(&job)?;
     let text = changed(&api, move |service| service.definition(&job)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/yaml")], text))
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
 }
 
 /// What applying a definition would change. Nothing is changed.

@@ -35,6 +35,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use tokio::sync::{Semaphore, oneshot};
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -191,8 +192,26 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(twins::read_alias))
 }
 
+/// Gives every answer that is an error its content type.
+fn with_problems(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for path in description.paths.paths.values_mut() {
+        let operations =
+            [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten();
+        for (status, response) in operations.flat_map(|one| &mut one.responses.responses) {
+            if let RefOr::T(response) = response
+                && status.starts_with(['4', '5'])
+                && let Some(content) = response.content.shift_remove("application/json")
+            {
+                response.content.insert("application/problem+json".into(), content);
+            }
+        }
+    }
+    description
+}
+
 fn router(api: Arc<Api>) -> Router {
     let (router, description) = described().split_for_parts();
+    let description = with_problems(description);
     let page = Router::new()
         .route("/", get(page::html))
         .route("/page.css", get(page::css))

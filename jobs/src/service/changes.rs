@@ -21,6 +21,8 @@ const SHOWN_MAX: usize = 120;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
+    /// At once, while the job runs.
+    Live,
     /// At a checkpoint: the job stops hearing, and goes on under the new definition with its twins as they were.
     Checkpoint,
     /// Not at all.
@@ -30,6 +32,7 @@ pub enum How {
 impl How {
     fn word(self) -> &'static str {
         match self {
+            How::Live => "live",
             How::Checkpoint => "at a checkpoint",
             How::Refused => "refused",
         }
@@ -64,6 +67,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether all of it can be done while the job runs.
+    pub(super) fn are_live(&self) -> bool {
+        self.changes.iter().all(|change| change.how == How::Live)
+    }
+
     /// An error where something is refused.
     pub(super) fn check(&self) -> Result<(), ServiceError> {
         let refused: Vec<String> = self
@@ -121,7 +129,7 @@ pub(super) fn between(before: Option<&str>, after: &str) -> Result<Changes, Serv
                 path: path.clone(),
                 before: shown(was),
                 after: shown(will_be),
-                how: How::Checkpoint,
+                how: how(path),
                 why: None,
             });
         }
@@ -135,6 +143,21 @@ pub(super) fn between(before: Option<&str>, after: &str) -> Result<Changes, Serv
         }
     }
     Ok(Changes { is_new: false, changes, notes })
+}
+
+/// Keys of `entanglement` that twins can go by from one moment to the next. (The window, and what is expected of
+/// streams, are how observations are kept.)
+const LIVE_TERMS: [&str; 6] =
+    ["desired_timeliness", "threshold", "hysteresis", "settle", "unbind_after", "sample"];
+
+/// When a change of this place comes to hold.
+fn how(path: &str) -> How {
+    let keys: Vec<&str> = path.split('.').collect();
+    match keys[..] {
+        ["types", _, "entanglement", key] if LIVE_TERMS.contains(&key) => How::Live,
+        ["tenant" | "shared"] => How::Live,
+        _ => How::Checkpoint,
+    }
 }
 
 /// Whether twins of one definition can become those of another: what is lost by it, or why they cannot.
@@ -263,18 +286,21 @@ mod tests {
             expect![[r#"
                 ~ job first-twins: 2 changes
                   ~ digital.0.kinds: [state, entanglement, lifecycle, event] -> [entanglement, lifecycle, event]    (at a checkpoint)
-                  ~ types.device.entanglement.desired_timeliness: 1s -> 200ms    (at a checkpoint)
+                  ~ types.device.entanglement.desired_timeliness: 1s -> 200ms    (live)
             "#]],
         );
     }
 
     #[test]
     fn a_changed_kind_of_value_is_refused() {
-        check(&[("energy: {type: double, unit: kW.h}", "energy: {type: string}")], expect![[r#"
+        check(
+            &[("energy: {type: double, unit: kW.h}", "energy: {type: string}")],
+            expect![[r#"
             ~ job first-twins: 2 changes
               ~ types.device.properties.energy.type: double -> string    (refused: the property `energy` of `device` was double in the checkpoint and is string now; give the property another name, or start with --fresh, which begins with empty twins and keeps the checkpoint)
               - types.device.properties.energy.unit: kW.h    (at a checkpoint)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -172,13 +172,14 @@ impl Service {
             None => Record::new(&self.folder, name, text, SystemClock.wall_us()),
         };
         let version = record.version;
-        match jobs.remove(name) {
+        match jobs.get_mut(name) {
             None => {
                 let started = self.begin(record, None)?;
                 started.record.write()?;
                 jobs.insert(found.clone(), started);
             }
-            Some(held) => self.replace(&mut jobs, held, record)?,
+            Some(held) if changes.are_live() && held.run.is_some() => self.change_live(held, record)?,
+            Some(_) => self.replace(&mut jobs, record)?,
         }
         info!(job = name, version, changes = changes.changes.len(), "job applied");
         Ok(Applied { job: found, version, changes })
@@ -267,26 +268,43 @@ impl Service {
             return Err(ServiceError::NotNow(format!("`{name}` was cancelled, which is for good")));
         }
         let record = held.record.wanting(wanted);
-        let Some(held) = jobs.remove(name) else { return Ok(()) };
         if wanted == Wanted::Done
             && let Some(run) = &held.run
         {
             end_twins(run, Ending::Retire);
         }
-        self.replace(&mut jobs, held, record)?;
+        self.replace(&mut jobs, record)?;
         info!(job = name, state = wanted.word(), "job changed");
+        Ok(())
+    }
+
+    /// Changes a job while it runs.
+    fn change_live(&self, held: &mut Held, record: Record) -> Result<(), ServiceError> {
+        let job = read(&record.text)?;
+        let definition = job.definition.clone();
+        record.write()?;
+        if let Some(run) = &held.run {
+            run.set_terms(job.plan().types.into_iter().map(|one| one.terms).collect());
+        }
+        let before = &held.live;
+        let parts = LiveParts {
+            status: before.status,
+            reason: before.reason.clone(),
+            version: record.version,
+            running: before.running.clone(),
+            history: before.history.clone(),
+        };
+        held.live = Arc::new(LiveJob::new(&definition, parts, Some(before)));
+        held.record = record;
+        self.board.put(held.live.clone());
         Ok(())
     }
 
     /// Ends what runs of a job, and starts it as its new record says. Where that does not start, what was before
     /// goes on.
-    fn replace(
-        &self,
-        jobs: &mut BTreeMap<String, Held>,
-        mut held: Held,
-        record: Record,
-    ) -> Result<(), ServiceError> {
+    fn replace(&self, jobs: &mut BTreeMap<String, Held>, record: Record) -> Result<(), ServiceError> {
         let name = record.job.clone();
+        let Some(mut held) = jobs.remove(&name) else { return Err(ServiceError::Unknown(name)) };
         if let Some(run) = held.run.take() {
             finish(&name, run);
         }

@@ -146,7 +146,7 @@ impl<'de> Deserialize<'de> for ExpectedRate {
 
 /// [`EntanglementSettings`] of a type, compiled with the rates of its streams. Times are
 /// microseconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// W.
     pub window_us: i64,
