@@ -23,8 +23,9 @@ check:
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 test: check
-	@.ci/setup mosquitto kcat java mvn
+	@.ci/setup mosquitto kcat java mvn python3-venv
 	@.ci/kafka
+	@.ci/schemathesis
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
 	@echo "make test: all passed"

@@ -9,6 +9,7 @@
 //! - `outages`: brokers and runs that are stopped or killed
 //! - `crash`: killed at random moments and at every durable step, and nothing is lost
 //! - `simulation`: the engine in process on a disk that fails and a clock that lies
+//! - `server`: jobs that are applied and changed while devices speak, twins that are read and followed
 //! - `command`: the command line: exit codes, data folders, metrics, summaries
 //! - `definition`: job files that are wrong, with line and column
 //! - `tidy`: what ARCHITECTURE promises of the sources
@@ -24,5 +25,6 @@ mod kafka_jobs;
 mod mqtt;
 mod outages;
 mod resumed;
+mod server;
 mod simulation;
 mod tidy;

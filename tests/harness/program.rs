@@ -63,6 +63,11 @@ impl Running {
         self.child.id()
     }
 
+    /// What it has printed so far.
+    pub fn printed(&self) -> String {
+        self.stdout.so_far()
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.stderr.so_far()

@@ -82,7 +82,7 @@ impl Kind {
             Kind::NoHistory => (StatusCode::NOT_FOUND, urn!("no-history"), "The job keeps no history"),
             Kind::NotEntangled => (
                 StatusCode::PRECONDITION_FAILED,
-                "not-entangled",
+                urn!("not-entangled"),
                 "The twin is less entangled than asked for",
             ),
             Kind::NotYet => (

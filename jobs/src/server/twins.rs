@@ -28,7 +28,7 @@ const LIMIT_DEFAULT: usize = 100;
 /// Most rows of one answer.
 const ROWS_MAX: usize = 10_000;
 /// How long a read waits for a revision.
-const REVISION_WAIT: Duration = Duration::from_secs(5);
+const REVISION_WAIT: Duration = Duration::from_secs(1);
 /// How often it looks.
 const REVISION_LOOK: Duration = Duration::from_millis(10);
 /// Rows of history that an explanation shows.
@@ -63,7 +63,7 @@ pub(super) struct ReadParams {
     fields: Option<String>,
     /// Answer 412 where ODTE is less than this
     min_odte: Option<f64>,
-    /// Wait, at most 5 s, until the twin has come to this revision
+    /// Wait, at most 1 s, until the twin has come to this revision
     at_least: Option<u64>,
 }
 
@@ -367,7 +367,7 @@ async fn view_at(job: &LiveJob, twin: &str, revision: u64) -> Result<view::TwinV
         }
         if Instant::now() >= until {
             let has = view.summary.revision;
-            let detail = format!("`{twin}` has revision {has}, and not {revision} within 5 s");
+            let detail = format!("`{twin}` has revision {has}, and not {revision} within 1 s");
             return Err(Problem { revision: Some(has), ..Problem::new(Kind::NotYet, detail) });
         }
         tokio::time::sleep(REVISION_LOOK).await;
