@@ -66,8 +66,13 @@ impl Site {
     }
 
     fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, more: &[&str]) {
         let listen = format!("127.0.0.1:{}", self.port);
         let arguments = ["serve", "--data", "server", "--listen", &listen, "--workers", "2"];
+        let arguments = [&arguments[..], more].concat();
         self.server = Some(start(&mut twinloom(self.folder.path(), &arguments)));
         until("the server to answer", || http::get(self.port, "/health/live"));
     }
@@ -336,6 +341,47 @@ fn changes_are_followed_and_gone_on_with() {
     let mut lost = Stream::open(site.port, path, Some(&of_b[1].id));
     site.publish("b", 6);
     assert!(["missed", "state"].contains(&lost.next().name.as_str()));
+}
+
+/// Rule 7.5: more than a job may have waits at its broker, or is dropped where the job says so, and counted.
+#[test]
+fn what_is_more_than_a_job_may_have_waits_or_is_counted() {
+    for (overload, tenants) in [
+        ("events: 25/s", None),
+        ("events: 25/s, on_overload: shed", None),
+        ("events: 25/s, on_overload: newest_per_twin", None),
+        ("on_overload: shed", Some("acme: {events: 25/s}\n")),
+    ] {
+        let mut site = Site::new();
+        if let Some(tenants) = tenants {
+            std::fs::write(site.path().join("tenants.yaml"), tenants).expect("the folder is ours");
+            site.kill();
+            site.start_with(&["--tenants", "tenants.yaml"]);
+        }
+        let head = format!("job: line\ntenant: acme\nlimits: {{{overload}}}");
+        assert_eq!(site.apply(&[("job: line", &head)]).status, 201);
+        site.bind("a");
+        let taken = |site: &Site| {
+            let job = site.get("/v1/jobs/line").json();
+            ["events", "shed"].map(|key| job[key].as_i64().expect("a count"))
+        };
+        let before: i64 = taken(&site).iter().sum();
+        let all: Vec<(String, String)> =
+            (1..=100).map(|t| ("device/a/t".to_owned(), json!({"t": t}).to_string())).collect();
+        site.publisher.publish_all(&all);
+        let [events, shed] = until("all to be taken or dropped", || {
+            Some(taken(&site)).filter(|counts| counts.iter().sum::<i64>() >= before + 100)
+        });
+        assert_eq!(events + shed, before + 100, "{overload}");
+        // What is there at first may be taken at once, so not all is dropped, and not all is taken.
+        assert_eq!(shed > 0, overload.contains("on_overload"), "{overload}: {shed} dropped");
+        if !overload.contains("shed") {
+            assert!(site.settled("a", 100) > 0, "{overload}: the newest is in the twin");
+        }
+        let metric = site.get("/metrics").body;
+        let line = format!("twinloom_messages_shed_total{{job=\"line\"}} {shed}");
+        assert!(metric.contains(&line), "{line}");
+    }
 }
 
 #[test]

@@ -29,8 +29,8 @@ use crate::checkpoint::Committed;
 use crate::checkpoint::committer::{CheckpointPhase, CheckpointStats};
 use crate::control::{Addressed, Boundary, Command, Control};
 use crate::epoch;
-use crate::ingest::{Lane, Yield};
-use crate::metrics::Metrics;
+use crate::ingest::{Lane, Progress, Yield};
+use crate::metrics::{Metrics, add};
 use crate::plan::TimeMode;
 use crate::quarantine;
 use crate::router::{Parcel, Router};
@@ -195,6 +195,8 @@ pub(crate) fn physical_event_handler<'scope>(
             }
             handler.obey();
             let mut has_more = false;
+            let is_ending = handler.board.borrow().stop;
+            let mut wait: Option<Duration> = None;
             let millis = handler.start.elapsed().as_millis() as u64;
             for (index, held) in lane_caps.iter_mut().enumerate() {
                 let Some(caps) = held else { continue };
@@ -202,9 +204,12 @@ pub(crate) fn physical_event_handler<'scope>(
                     &mut handler;
                 let lane = &mut lanes[index];
                 lane.go_on_to(millis);
+                if is_ending {
+                    lane.lift_quotas();
+                }
                 caps.go_on_to(lane.now());
                 lane.release(|time| !probe.less_equal(&time));
-                has_more |= lane.advance(&mut buffer, |lane, stretch| {
+                let progress = lane.advance(&mut buffer, |lane, stretch| {
                     caps.go_on_to(lane.now());
                     let mut out = parcels_out.activate();
                     let mut session = out.session(&caps.parcels);
@@ -231,6 +236,12 @@ pub(crate) fn physical_event_handler<'scope>(
                         }
                     }
                 });
+                match progress {
+                    Progress::Idle => {}
+                    Progress::More => has_more = true,
+                    Progress::After(after) => wait = Some(wait.map_or(after, |wait| wait.min(after))),
+                }
+                add(&metrics.shed, lane.take_shed());
                 caps.go_on_to(lane.now());
                 if lane.has_ended() {
                     *held = None;
@@ -259,6 +270,8 @@ pub(crate) fn physical_event_handler<'scope>(
             }
             if has_more {
                 activator.activate();
+            } else if let Some(wait) = wait {
+                activator.activate_after(wait);
             }
             heartbeat.again(&activator);
         }

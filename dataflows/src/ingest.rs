@@ -12,10 +12,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use connectors::message::{Intake, RawMessage};
 use connectors::place::Place;
 use connectors::queue::Receiver;
+use indexmap::IndexMap;
 use operators::batch::EventBatch;
 use operators::decode::{DeadLetter, Decoder, Message};
 use operators::time::ArrivalTime;
@@ -23,11 +26,14 @@ use tracing::warn;
 
 use crate::control::Control;
 use crate::epoch;
-use crate::plan::TimeMode;
+use crate::plan::{Priority, TimeMode};
 use crate::quarantine::{self, InHand};
+use crate::quota::{Overload, Quotas};
 
 /// Bytes that a lane may hand over in one activation, so that one lane does not starve a worker.
 const DRAIN_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that a lane looks at in one activation while most of them are dropped.
+const SHED_BYTES_MAX: usize = 1024 * 1024;
 
 /// One lane of a source.
 pub struct Lane {
@@ -53,15 +59,36 @@ pub struct Lane {
     told: u64,
     has_ended: bool,
     letters_max: LetterLimit,
+    drain_bytes_max: usize,
+    quotas: Quotas,
+    /// The newest message of each topic and key that waits for its turn, in the order in which they first came.
+    newest: IndexMap<(Bytes, Option<Bytes>), RawMessage>,
+    /// Messages that were dropped since it was last asked.
+    shed: u64,
 }
 
 /// What a lane may take and keep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LaneLimits {
     /// Bytes under way in the engine (rule 7.5).
     pub in_flight_bytes_max: usize,
     /// Dead letters that are kept.
     pub dead_letters_per_second_max: u32,
+    /// How much is worked off in one go.
+    pub priority: Priority,
+    /// How much may be worked off a second.
+    pub quotas: Quotas,
+}
+
+/// How it goes on with a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// What comes next wakes the worker.
+    Idle,
+    /// There may be more.
+    More,
+    /// There may be more, which may be taken after this time.
+    After(Duration),
 }
 
 /// What one activation of a lane yields, in order of engine time.
@@ -104,6 +131,14 @@ impl Lane {
             told: 0,
             has_ended: false,
             letters_max: LetterLimit::new(time, limits.dead_letters_per_second_max),
+            drain_bytes_max: match limits.priority {
+                Priority::Low => DRAIN_BYTES_MAX / 4,
+                Priority::Normal => DRAIN_BYTES_MAX,
+                Priority::High => DRAIN_BYTES_MAX * 4,
+            },
+            quotas: limits.quotas,
+            newest: IndexMap::new(),
+            shed: 0,
         }
     }
 
@@ -157,17 +192,54 @@ impl Lane {
     }
 
     /// Takes in what is there, as far as it is admitted. Each stretch of one engine time
-    /// ([`Lane::now`]) is given to `give`. Whether there may be more.
-    pub fn advance(&mut self, buffer: &mut Yield, mut give: impl FnMut(&Lane, &mut Yield)) -> bool {
+    /// ([`Lane::now`]) is given to `give`.
+    pub fn advance(&mut self, buffer: &mut Yield, mut give: impl FnMut(&Lane, &mut Yield)) -> Progress {
         if self.has_ended || !self.admission.admits(self.now()) {
-            return false;
+            return Progress::Idle;
         }
+        let wait = match self.quotas.are_none() {
+            true => Duration::ZERO,
+            false => self.quotas.wait(Instant::now()),
+        };
+        let drain_bytes_max = match (wait, self.quotas.overload) {
+            (Duration::ZERO, _) => self.drain_bytes_max,
+            (wait, Overload::Wait) => return Progress::After(wait),
+            // It is looked at, so that the source does not wait.
+            (_, Overload::NewestPerTwin | Overload::Shed) => SHED_BYTES_MAX,
+        };
+        // Where what is more waits, one activation may take more than there is, which the next ones pay for.
+        let messages_max = match self.quotas.overload {
+            Overload::Wait => usize::MAX,
+            _ if !wait.is_zero() => 0,
+            Overload::NewestPerTwin | Overload::Shed => self.quotas.messages(),
+        };
         let mut intake = std::mem::take(&mut self.intake);
-        let drained_bytes = self.receiver.drain(DRAIN_BYTES_MAX, &mut intake);
-        let mut bytes = 0;
+        let drained_bytes = self.receiver.drain(drain_bytes_max, &mut intake);
+        let (mut bytes, mut taken_bytes, mut messages) = (0, 0, 0);
         let is_empty = intake.is_empty();
+        if wait.is_zero() {
+            (messages, bytes) = self.take_put_off(buffer);
+        }
         for item in intake.drain(..) {
+            let item = match item {
+                Intake::Message(message) if messages >= messages_max => {
+                    self.put_off(message);
+                    continue;
+                }
+                Intake::Message(message) => {
+                    messages += 1;
+                    Intake::Message(message)
+                }
+                // What was before a cut is in it.
+                Intake::Boundary { .. } | Intake::End { .. } => {
+                    let (put_off, put_off_bytes) = self.take_put_off(buffer);
+                    (messages, bytes) = (messages + put_off, bytes + put_off_bytes);
+                    item
+                }
+                other => other,
+            };
             if let Intake::Advance { .. } | Intake::Boundary { .. } | Intake::End { .. } = item {
+                taken_bytes += bytes;
                 self.admission.take(self.now(), std::mem::take(&mut bytes));
                 give(self, buffer);
             }
@@ -175,13 +247,47 @@ impl Lane {
         }
         self.intake = intake;
         self.admission.take(self.now(), bytes);
+        self.quotas.take(messages, taken_bytes + bytes);
         give(self, buffer);
         if is_empty && self.receiver.is_closed() {
             // A source that was stopped may end without saying so.
             self.has_ended = true;
         }
         // What comes after a lane was emptied wakes the worker by itself.
-        drained_bytes >= DRAIN_BYTES_MAX
+        match drained_bytes >= drain_bytes_max {
+            true => Progress::More,
+            false if !self.newest.is_empty() => Progress::After(self.quotas.wait(Instant::now())),
+            false => Progress::Idle,
+        }
+    }
+
+    /// What is there is worked off at once: the run ends.
+    pub fn lift_quotas(&mut self) {
+        self.quotas = Quotas::default();
+    }
+
+    /// Messages that were dropped since it was last asked.
+    pub fn take_shed(&mut self) -> u64 {
+        std::mem::take(&mut self.shed)
+    }
+
+    /// Drops a message that is more than the job may have, or an older one of its twin instead.
+    fn put_off(&mut self, message: RawMessage) {
+        if self.quotas.overload == Overload::NewestPerTwin {
+            let key = (message.topic.clone(), message.key.clone());
+            if self.newest.insert(key, message).is_none() {
+                return;
+            }
+        }
+        self.shed += 1;
+    }
+
+    /// The messages that were put off, now that they may be taken.
+    fn take_put_off(&mut self, buffer: &mut Yield) -> (usize, usize) {
+        let newest = std::mem::take(&mut self.newest);
+        let messages = newest.len();
+        let bytes = newest.into_values().map(|message| self.decode(&message, buffer)).sum();
+        (messages, bytes)
     }
 
     /// Takes one item; its weight.

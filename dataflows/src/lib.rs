@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod plan;
 pub mod publish;
 pub mod quarantine;
+pub mod quota;
 pub mod router;
 pub mod run;
 mod shares;

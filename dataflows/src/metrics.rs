@@ -24,6 +24,8 @@ pub struct Metrics {
     pub dead_letters: AtomicU64,
     /// Dead letters over the limit: counted and not kept.
     pub dead_letters_dropped: AtomicU64,
+    /// Messages that were dropped because the job had more than it may have.
+    pub shed: AtomicU64,
     /// Results of functions that were no value of their property.
     pub refused_results: AtomicU64,
     /// Updates of twins that are done (rule 5.6).

@@ -14,6 +14,8 @@ use operators::decode::Decoder;
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::twin::TwinType;
 
+use crate::quota::{Overload, Rates};
+
 /// A job, ready to run.
 pub struct Plan {
     /// Its name.
@@ -148,7 +150,7 @@ impl Default for CheckpointPlan {
 }
 
 /// What a job may take (rule 8.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Most twins.
     pub twins_max: u64,
@@ -156,10 +158,35 @@ pub struct Limits {
     pub dead_letters_per_second_max: u32,
     /// Most bytes of one lane of a source that are under way in the engine (rule 7.5).
     pub in_flight_bytes_max: usize,
+    /// Most that is worked off a second.
+    pub rates: Rates,
+    /// What becomes of input that is more.
+    pub overload: Overload,
+    /// How much of a lane is worked off in one go, beside other jobs.
+    pub priority: Priority,
+}
+
+/// How much a job has worked off when it is its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// A quarter.
+    Low,
+    /// As much as others.
+    #[default]
+    Normal,
+    /// Four times as much.
+    High,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { twins_max: 10_000_000, dead_letters_per_second_max: 1_000, in_flight_bytes_max: 64 << 20 }
+        Self {
+            twins_max: 10_000_000,
+            dead_letters_per_second_max: 1_000,
+            in_flight_bytes_max: 64 << 20,
+            rates: Rates::default(),
+            overload: Overload::default(),
+            priority: Priority::default(),
+        }
     }
 }

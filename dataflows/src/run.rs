@@ -26,6 +26,7 @@ use crate::control::Command;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::publish::SinkPort;
+use crate::quota::Quota;
 use crate::survey::Survey;
 
 /// How long sinks and archive may take to publish what they have when the run ends.
@@ -51,6 +52,8 @@ pub struct RunOptions {
     /// Leave the sources alone: the twins live on and answer, and hear nothing. Where the sources are to go on
     /// is kept for a later run. Live jobs only.
     pub is_parked: bool,
+    /// What all jobs of its tenant may have together.
+    pub tenant: Option<Arc<Quota>>,
 }
 
 impl RunOptions {
@@ -65,6 +68,7 @@ impl RunOptions {
             fresh: false,
             until_us: None,
             is_parked: false,
+            tenant: None,
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::plan::{ArchivePlan, CheckpointPlan, Limits, ListenerPlan, SourcePlan, TimeMode};
 use crate::publish::SinkPort;
 use crate::quarantine::{self, Quarantine};
+use crate::quota::Quotas;
 use crate::router::BinTable;
 use crate::run::RunError;
 use crate::twins::Twins;
@@ -65,6 +66,7 @@ pub(crate) struct Shares {
     pub(crate) archive: Option<ArchivePlan>,
     pub(crate) checkpoint: CheckpointPlan,
     pub(crate) limits: Limits,
+    pub(crate) quotas: Quotas,
     pub(crate) time: TimeMode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -325,6 +327,8 @@ impl Shares {
                     .limits
                     .dead_letters_per_second_max
                     .div_ceil(self.workers as u32),
+                priority: self.limits.priority,
+                quotas: self.quotas.clone(),
             };
             for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {
                 let Some((part, _)) = part else { continue };
@@ -335,7 +339,7 @@ impl Shares {
                     lane,
                     decoder.clone(),
                     self.time,
-                    limits,
+                    limits.clone(),
                     quarantined,
                 ));
             }

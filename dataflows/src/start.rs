@@ -32,9 +32,10 @@ use crate::cluster::{self, Identity};
 use crate::engine::{EndPort, Engine, Installation, Shape};
 use crate::graph::Parts;
 use crate::metrics::Metrics;
-use crate::plan::{CheckpointPlan, Plan, Sink};
+use crate::plan::{CheckpointPlan, Limits, Plan, Sink, TimeMode};
 use crate::publish::SinkPort;
 use crate::quarantine::{self, Reporter};
+use crate::quota::{Quota, Quotas, Rates};
 use crate::run::{Run, RunError, RunOptions};
 use crate::shares::{SEGMENTS, Shares, State};
 
@@ -120,6 +121,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         archive: plan.archive,
         checkpoint: plan.checkpoint,
         limits: plan.limits,
+        quotas: quotas(&plan.limits, plan.time, options.tenant),
         time: plan.time,
         clock: options.clock,
         disk: options.disk,
@@ -271,6 +273,16 @@ fn connect(sockets: Vec<Option<TcpStream>>, process: usize, workers: usize) -> R
         .map_err(|error| RunError::Dataflow(error.to_string()))?;
     let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
     Ok((builders, Box::new(guard)))
+}
+
+/// What the lanes of a job draw on. Recorded input has all the time that it needs.
+fn quotas(limits: &Limits, time: TimeMode, tenant: Option<Arc<Quota>>) -> Quotas {
+    let is_bounded = limits.rates != Rates::default();
+    let own = is_bounded.then(|| Arc::new(Quota::new(limits.rates)));
+    match time {
+        TimeMode::Live => Quotas::new(own.into_iter().chain(tenant).collect(), limits.overload),
+        TimeMode::Recorded => Quotas::default(),
+    }
 }
 
 fn open_sinks(

@@ -63,6 +63,9 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
             twins_max: definition.limits.twins,
             dead_letters_per_second_max: definition.limits.dead_letters,
             in_flight_bytes_max: usize::try_from(definition.limits.in_flight.as_u64()).unwrap_or(usize::MAX),
+            rates: definition.limits.rates(),
+            overload: definition.limits.on_overload.into(),
+            priority: definition.limits.priority.into(),
         },
     }
 }

@@ -11,9 +11,10 @@ use tracing::info;
 
 use super::remote::ADDRESS_DEFAULT;
 use super::{Failure, values};
+use crate::job::JobError;
 use crate::live::Board;
 use crate::server::{self, Server};
-use crate::service::Service;
+use crate::service::{Service, Tenants, TenantsError};
 use crate::signals::Signals;
 
 /// The name under which a server owns its folder.
@@ -31,6 +32,10 @@ pub(super) struct ServeArguments {
     /// Workers, which all jobs share [default: all cores, at most 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// What each tenant's jobs may have together: a file with lines such as
+    /// `acme: {jobs: 10, twins: 1000000, events: 50000/s, bytes: 10MB/s}`
+    #[arg(long, value_name = "FILE")]
+    tenants: Option<PathBuf>,
 }
 
 pub(super) fn execute(arguments: &ServeArguments) -> Result<(), Failure> {
@@ -39,8 +44,16 @@ pub(super) fn execute(arguments: &ServeArguments) -> Result<(), Failure> {
     // Two servers on one folder would run each job twice.
     let _folder = DataFolder::open(&arguments.data, OWNER).map_err(Failure::of)?;
     let workers = arguments.workers.map_or_else(values::workers_default, usize::from);
+    let tenants = match arguments.tenants.as_deref().map(Tenants::read) {
+        None => Tenants::default(),
+        Some(Ok(tenants)) => tenants,
+        Some(Err(TenantsError::Invalid(findings))) => {
+            return Err(Failure::of_job(JobError::Invalid(findings), false));
+        }
+        Some(Err(error)) => return Err(Failure::of(error)),
+    };
     let board = Arc::new(Board::default());
-    let service = Service::start(&arguments.data, workers, board.clone()).map_err(Failure::of)?;
+    let service = Service::start(&arguments.data, workers, tenants, board.clone()).map_err(Failure::of)?;
     let server =
         Server::start(arguments.listen, board.clone(), Some(service.clone())).map_err(Failure::of)?;
     eprintln!("serving http://{}/ with {} jobs; Ctrl-C ends", server.address(), board.all().len());

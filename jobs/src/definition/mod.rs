@@ -17,6 +17,8 @@ use connectors::archive::{ArchiveSettings, Compression, Roll};
 use connectors::file::FileSettings;
 use connectors::kafka::KafkaSettings;
 use connectors::mqtt::MqttSettings;
+use dataflows::plan::Priority;
+use dataflows::quota::{Overload, Rates};
 use indexmap::IndexMap;
 use operators::bus::Bus;
 use operators::decode::StreamSettings;
@@ -192,6 +194,69 @@ pub struct LimitsSettings {
     pub dead_letters: u32,
     /// How much of each lane of a source may be under way in the engine.
     pub in_flight: ByteSize,
+    /// Most messages that are worked off, such as `1000/s`; as many as come by default.
+    #[serde(deserialize_with = "messages_per_second")]
+    pub events: Option<f64>,
+    /// Most bytes of topics and payloads that are worked off, such as `1MB/s`.
+    #[serde(deserialize_with = "bytes_per_second")]
+    pub bytes: Option<f64>,
+    /// What becomes of live input that is more.
+    pub on_overload: OverloadSettings,
+    /// How much is worked off when it is the job's turn, beside other jobs of a server.
+    pub priority: PrioritySettings,
+}
+
+/// What becomes of live input that is more than `events` and `bytes` allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverloadSettings {
+    /// It waits at the broker.
+    #[default]
+    Wait,
+    /// Of each twin (topic and key) the newest message is kept, older ones that wait are dropped and counted.
+    NewestPerTwin,
+    /// It is dropped and counted.
+    Shed,
+}
+
+impl From<OverloadSettings> for Overload {
+    fn from(settings: OverloadSettings) -> Self {
+        match settings {
+            OverloadSettings::Wait => Overload::Wait,
+            OverloadSettings::NewestPerTwin => Overload::NewestPerTwin,
+            OverloadSettings::Shed => Overload::Shed,
+        }
+    }
+}
+
+/// How much is worked off when it is the job's turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrioritySettings {
+    /// A quarter of what others have.
+    Low,
+    /// As much as others.
+    #[default]
+    Normal,
+    /// Four times as much.
+    High,
+}
+
+impl From<PrioritySettings> for Priority {
+    fn from(settings: PrioritySettings) -> Self {
+        match settings {
+            PrioritySettings::Low => Priority::Low,
+            PrioritySettings::Normal => Priority::Normal,
+            PrioritySettings::High => Priority::High,
+        }
+    }
+}
+
+impl LimitsSettings {
+    /// Most that is worked off a second.
+    pub fn rates(&self) -> Rates {
+        Rates { messages: self.events, bytes: self.bytes }
+    }
 }
 
 impl Default for LimitsSettings {
@@ -201,8 +266,32 @@ impl Default for LimitsSettings {
             twins: limits.twins_max,
             dead_letters: limits.dead_letters_per_second_max,
             in_flight: ByteSize::b(limits.in_flight_bytes_max as u64),
+            events: None,
+            bytes: None,
+            on_overload: OverloadSettings::default(),
+            priority: PrioritySettings::default(),
         }
     }
+}
+
+/// Reads `1000/s` or `0.5/s`.
+pub(crate) fn messages_per_second<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let number = text.strip_suffix("/s").and_then(|number| number.trim().parse::<f64>().ok());
+    number.filter(|rate| rate.is_finite() && *rate > 0.0).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no rate of messages; write for example 1000/s"))
+    })
+}
+
+/// Reads `1MB/s`.
+pub(crate) fn bytes_per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let size = text.strip_suffix("/s").and_then(|size| size.trim().parse::<ByteSize>().ok());
+    size.filter(|size| size.as_u64() > 0).map(|size| Some(size.as_u64() as f64)).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no rate of bytes; write for example 1MB/s"))
+    })
 }
 
 /// Reads `1000/s`.

@@ -94,6 +94,7 @@ fn fill(sheet: &mut Sheet, metrics: &Metrics) {
         ("events", "accepted physical events", &metrics.events),
         ("events_stale", "physical events with older properties only", &metrics.stale),
         ("dead_letters", "messages and elements that could not be taken", &metrics.dead_letters),
+        ("messages_shed", "messages dropped as the job had more than it may have", &metrics.shed),
         ("dead_letters_dropped", "dead letters over the limit, not kept", &metrics.dead_letters_dropped),
         ("function_results_refused", "results that are no value of their property", &metrics.refused_results),
         ("events_done", "updates of twins that are done", &metrics.done_dropped),

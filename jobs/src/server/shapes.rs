@@ -66,6 +66,8 @@ pub struct JobView {
     events_per_second: f64,
     /// Messages and elements that could not be taken since the start.
     dead_letters: u64,
+    /// Messages that were dropped since the start, as the job had more than it may have.
+    shed: u64,
     /// What keeps twins from being entangled.
     causes: Vec<CauseCount>,
 }
@@ -93,6 +95,7 @@ impl JobView {
             events: metrics.map_or(0, |metrics| metrics.events.load(Relaxed)),
             events_per_second: overview.map_or(0.0, |one| one.events_per_second),
             dead_letters: metrics.map_or(0, |metrics| metrics.dead_letters.load(Relaxed)),
+            shed: metrics.map_or(0, |metrics| metrics.shed.load(Relaxed)),
             causes: causes
                 .filter(is_shown)
                 .map(|(cause, twins)| CauseCount { cause: cause.word(), twins })

@@ -155,7 +155,7 @@ fn how(path: &str) -> How {
     let keys: Vec<&str> = path.split('.').collect();
     match keys[..] {
         ["types", _, "entanglement", key] if LIVE_TERMS.contains(&key) => How::Live,
-        ["tenant" | "shared"] => How::Live,
+        ["shared"] => How::Live,
         _ => How::Checkpoint,
     }
 }

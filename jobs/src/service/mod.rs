@@ -10,9 +10,11 @@
 mod changes;
 mod conflicts;
 mod record;
+mod tenants;
 
 pub use changes::{Change, Changes, How};
 pub use conflicts::Conflict;
+pub use tenants::{Tenants, TenantsError};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 use utoipa::ToSchema;
 
+use crate::definition::Definition;
 use crate::definition::secrets::from_environment;
 use crate::findings::Findings;
 use crate::job::Job;
@@ -45,6 +48,7 @@ pub struct Service {
     folder: PathBuf,
     engine: Engine,
     board: Arc<Board>,
+    tenants: Tenants,
     jobs: Mutex<BTreeMap<String, Held>>,
 }
 
@@ -116,10 +120,16 @@ impl Applied {
 impl Service {
     /// Starts the jobs that are kept in this folder, on so many workers. A job that does not start is shown as
     /// failed, and the others run.
-    pub fn start(folder: &Path, workers: usize, board: Arc<Board>) -> Result<Arc<Self>, StartError> {
+    pub fn start(
+        folder: &Path,
+        workers: usize,
+        tenants: Tenants,
+        board: Arc<Board>,
+    ) -> Result<Arc<Self>, StartError> {
         let engine = Engine::start(workers).map_err(StartError::Engine)?;
         let records = record::all(folder)?;
-        let service = Arc::new(Self { folder: folder.to_owned(), engine, board, jobs: Mutex::default() });
+        let service =
+            Arc::new(Self { folder: folder.to_owned(), engine, board, tenants, jobs: Mutex::default() });
         for record in records {
             let name = record.job.clone();
             if let Err(error) = service.restore(record) {
@@ -244,11 +254,11 @@ impl Service {
     fn changes(&self, jobs: &BTreeMap<String, Held>, job: &Job, text: &str) -> Result<Changes, ServiceError> {
         let name = &job.definition.job;
         let others = jobs.iter().filter(|(other, held)| *other != name && held.record.wanted != Wanted::Done);
-        let mut conflicts = Vec::new();
-        for (_, held) in others {
-            let other = read(&held.record.text)?;
-            conflicts.extend(conflicts::between(&job.definition, &other.definition));
-        }
+        let others = others.map(|(_, held)| Ok(read(&held.record.text)?.definition));
+        let others: Vec<Definition> = others.collect::<Result<_, ServiceError>>()?;
+        self.tenants.check(&job.definition, others.iter())?;
+        let conflicts: Vec<Conflict> =
+            others.iter().flat_map(|other| conflicts::between(&job.definition, other)).collect();
         if !conflicts.is_empty() {
             return Err(ServiceError::Conflicts(conflicts));
         }
@@ -354,7 +364,8 @@ impl Service {
             return Err(ServiceError::NotNow(detail));
         }
         live.tap(&mut plan);
-        let options = RunOptions { is_parked, ..RunOptions::new(1, record.data()) };
+        let tenant = self.tenants.quota(definition.tenant.as_deref());
+        let options = RunOptions { is_parked, tenant, ..RunOptions::new(1, record.data()) };
         let run = self.engine.run(plan, options).map_err(|error| not_started(&error))?;
         if record.wanted == Wanted::Done {
             end_twins(&run, Ending::Retire);

@@ -32,7 +32,7 @@ impl Site {
 
     fn start(folder: &Path) -> (Arc<Board>, Arc<Service>) {
         let board = Arc::new(Board::default());
-        (board.clone(), Service::start(folder, 1, board).expect("it starts"))
+        (board.clone(), Service::start(folder, 1, Tenants::default(), board).expect("it starts"))
     }
 
     /// The server ends and starts again.
