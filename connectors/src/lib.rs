@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   mqtt::source --.                                             .--> mqtt::sink
-//!   file::source --+-> lanes: queue of Intake --> the engine --> +--> file::sink   queue of MessageBatch
+//!   file::source --+-> lanes: queue of Intake --> the engine --> +--> file::sink, webhook, feed   queue of MessageBatch
 //!                                                                '--> archive      queue of ArchiveBatch
 //!
 //!   journal, segments ──► disk ◄── store ◄── parts   what must survive, and the store of checkpoints
@@ -34,6 +34,7 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod webhook;
 
 mod lanes;
 mod reminder;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use connectors::sink::SinkSetup;
 use connectors::source::SourceSetup;
-use connectors::{file, kafka, mqtt};
+use connectors::{file, kafka, mqtt, webhook};
 use dataflows::plan::{
     ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan,
 };
@@ -22,7 +22,7 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
         .filter_map(|(name, connection)| match connection {
             ConnectionSettings::Mqtt(mqtt) => Some((name.as_str(), client_id(definition, name, mqtt))),
             ConnectionSettings::Kafka(kafka) => Some((name.as_str(), group(definition, name, kafka))),
-            ConnectionSettings::File(_) => None,
+            ConnectionSettings::File(_) | ConnectionSettings::Webhook(_) => None,
         })
         .collect();
     let identity = |name: &str| identities.get(name).cloned().unwrap_or_default();
@@ -78,6 +78,7 @@ fn open_source(connection: &ConnectionSettings, identity: String) -> OpenSource 
             ConnectionSettings::Mqtt(mqtt) => mqtt::source::start(setup, &mqtt, &identity)?,
             ConnectionSettings::Kafka(settings) => kafka::source::start(setup, &settings, &identity)?,
             ConnectionSettings::File(file) => file::source::start(setup, &file)?,
+            ConnectionSettings::Webhook(_) => return Err("a webhook is no source".into()),
         })
     })
 }
@@ -95,6 +96,7 @@ fn open_sink(sink: &SinkOf, connection: &ConnectionSettings, identity: String) -
                 kafka::outbox::start(setup, &settings)?.into()
             }
             ConnectionSettings::Kafka(settings) => kafka::sink::start(&setup, &settings)?.into(),
+            ConnectionSettings::Webhook(settings) => webhook::start(&name, &settings)?.into(),
             ConnectionSettings::File(mut file) => {
                 file.path = path_of_process(&file.path, process);
                 file::sink::start(&name, &file)?.into()

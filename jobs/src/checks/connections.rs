@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use connectors::file::{FileClock, FileSettings};
 use connectors::mqtt::MqttSettings;
+use connectors::webhook::WebhookSettings;
 use dataflows::plan::TimeMode;
 use operators::bus::Bus;
 use operators::decode::TopicPattern;
@@ -64,6 +65,14 @@ pub(super) fn check_settings(definition: &Definition, found: &mut Found) {
                 let problem = problem.under("path").under("file");
                 found.error(problem.under(name).under("connections"));
             }
+            ConnectionSettings::Webhook(webhook) => {
+                if let Err(reason) = with_known_webhook(webhook).check() {
+                    let (message, help) = reason.split_once("; ").unwrap_or((&reason, "see docs/server.md"));
+                    let key = if message.starts_with("headers") { "headers" } else { "url" };
+                    let problem = Problem::new(message, help).under(key).under("webhook");
+                    found.error(problem.under(name).under("connections"));
+                }
+            }
             ConnectionSettings::File(_) => {}
         }
     }
@@ -114,7 +123,7 @@ pub(super) fn check_loops(definition: &Definition, found: &mut Found) {
                 }
                 written.push((&digital.to, path));
             }
-            None => {}
+            Some(ConnectionSettings::Webhook(_)) | None => {}
         }
     }
 }
@@ -254,6 +263,15 @@ fn with_known_url(mqtt: &MqttSettings) -> MqttSettings {
     let mut known = mqtt.clone();
     if is_pending(&known.url) {
         known.url = "mqtt://localhost".into();
+    }
+    known
+}
+
+/// The settings with a url and headers that can be checked, where their secrets are not put in yet.
+fn with_known_webhook(webhook: &WebhookSettings) -> WebhookSettings {
+    let mut known = webhook.clone();
+    if is_pending(&known.url) {
+        known.url = "https://localhost".into();
     }
     known
 }

@@ -147,7 +147,7 @@ fn streams(definition: &Definition) -> impl Iterator<Item = (&str, &str, &Stream
 fn cluster_of<'a>(definition: &'a Definition, name: &str) -> Option<&'a KafkaSettings> {
     match definition.connections.get(name)? {
         ConnectionSettings::Kafka(settings) => Some(settings),
-        ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) => None,
+        ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) | ConnectionSettings::Webhook(_) => None,
     }
 }
 

@@ -86,6 +86,10 @@ fn check_retain(
             let help = "leave `retain` out: a file keeps every event";
             found.warning(at(Problem::new("a file retains nothing", help)));
         }
+        (ConnectionSettings::Webhook(_), Some(true)) => {
+            let help = "leave `retain` out: an endpoint keeps what it likes";
+            found.warning(at(Problem::new("a webhook retains nothing", help)));
+        }
         (ConnectionSettings::Kafka(_), Some(_)) => found.error(at(Problem::new(
             "Kafka keeps records as the settings of their topic say, and has no retained ones",
             "leave `retain` out; a topic with cleanup.policy=compact keeps the last record of each key, so give \
@@ -100,6 +104,7 @@ fn check_exactly_once(connection: &ConnectionSettings, digital: &DigitalSettings
         _ if !digital.exactly_once => return None,
         ConnectionSettings::Kafka(_) => return None,
         ConnectionSettings::Mqtt(_) => "MQTT has no transactions, so events cannot come exactly once",
+        ConnectionSettings::Webhook(_) => "a webhook has no transactions, so events cannot come exactly once",
         ConnectionSettings::File(_) => "a file has no transactions, so events cannot come exactly once",
     };
     let help = "leave `exactly_once` out (each event comes at least once, a repeat has a higher generation), or \

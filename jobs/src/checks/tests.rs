@@ -405,3 +405,20 @@ fn whatever_is_cut_off_or_put_in_is_judged() {
         }
     }
 }
+
+#[test]
+fn a_webhook_is_written_to_only() {
+    check(&[
+        (
+            "plant: {mqtt: {url: mqtt://localhost:1883}}",
+            "plant: {mqtt: {url: mqtt://localhost:1883}}\n  hook: {webhook: {url: \"https://example.com/in\", group: 5s}}",
+            "4:3 warning: nothing uses the connection `hook` (name it in the `from` of a stream or the `to` of a listener, or remove it)",
+        ),
+        (
+            "plant: {mqtt: {url: mqtt://localhost:1883}}",
+            "plant: {webhook: {url: \"ftp://x\"}}",
+            "3:26 url `ftp://x` is no address of a webhook (write https://host/path)\n\
+             12:15 `plant` is a webhook, which nothing comes from (read from an mqtt, kafka or file connection)",
+        ),
+    ]);
+}

@@ -11,7 +11,7 @@ use operators::shadowing::ClockLimits;
 use operators::twin::{StreamOf, TwinType};
 
 use super::{Found, connections};
-use crate::definition::{Definition, TypeSettings};
+use crate::definition::{ConnectionSettings, Definition, TypeSettings};
 
 /// Compiles all types, and the routes of each source.
 pub(super) fn compile(
@@ -139,6 +139,11 @@ impl Compiler<'_> {
         let mut streams = Vec::new();
         for (name, stream) in &settings.physical {
             if let Some(problem) = connections::unknown(self.definition, &stream.from) {
+                self.error(under(problem.under("from"), name));
+            }
+            if let Some(ConnectionSettings::Webhook(_)) = self.definition.connections.get(&stream.from) {
+                let message = format!("`{}` is a webhook, which nothing comes from", stream.from);
+                let problem = Problem::new(message, "read from an mqtt, kafka or file connection");
                 self.error(under(problem.under("from"), name));
             }
             match self.stream(stream, model) {

@@ -19,7 +19,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::job::JobError;
@@ -38,8 +38,20 @@ struct Cli {
     /// What is logged to standard error: error, warn, info, debug, or a filter as in RUST_LOG
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// How lines of the log are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +145,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) if demo.has_screen() => "off",
         _ => "warn",
     };
-    let outcome = start_log(cli.log.as_deref(), level).and_then(|()| match cli.command {
+    let outcome = start_log(cli.log.as_deref(), level, cli.log_format).and_then(|()| match cli.command {
         Command::Demo(arguments) => demo::execute(&arguments),
         Command::Init(arguments) => init::execute(&arguments),
         Command::Validate(arguments) => validate::execute(&arguments),
@@ -162,7 +174,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Logs to standard error: by `--log`, else RUST_LOG, else the command's own level.
-fn start_log(asked: Option<&str>, level: &str) -> Result<(), Failure> {
+fn start_log(asked: Option<&str>, level: &str, format: LogFormat) -> Result<(), Failure> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let text = asked.or(from_environment.as_deref()).unwrap_or(level);
     let filter = EnvFilter::try_new(text).map_err(|error| {
@@ -175,12 +187,15 @@ fn start_log(asked: Option<&str>, level: &str) -> Result<(), Failure> {
             .add_directive("rumqttc=off".parse().expect("a directive")),
         false => filter,
     };
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_ansi(format == LogFormat::Text && std::io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     Ok(())
 }
 
@@ -230,6 +245,8 @@ mod tests {
             ("deadletter show job.yaml plant", false),
             ("demo --twins 10 --rate 2/s --duration 5s --json", true),
             ("serve", false),
+            ("run job.yaml --log-format json", true),
+            ("run job.yaml --log-format xml", false),
             ("serve --data d --listen 127.0.0.1:0 --workers 2", true),
             ("plan job.yaml", true),
             ("apply job.yaml --server 127.0.0.1:9000 --json", true),

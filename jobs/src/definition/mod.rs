@@ -17,6 +17,7 @@ use connectors::archive::{ArchiveSettings, Compression, Roll};
 use connectors::file::FileSettings;
 use connectors::kafka::KafkaSettings;
 use connectors::mqtt::MqttSettings;
+use connectors::webhook::WebhookSettings;
 use dataflows::plan::Priority;
 use dataflows::quota::{Overload, Rates};
 use indexmap::IndexMap;
@@ -65,6 +66,8 @@ pub enum ConnectionSettings {
     Kafka(KafkaSettings),
     /// A file of JSON lines.
     File(FileSettings),
+    /// An HTTP endpoint that digital events are posted to.
+    Webhook(WebhookSettings),
 }
 
 impl ConnectionSettings {
@@ -72,7 +75,9 @@ impl ConnectionSettings {
     pub fn bus(&self) -> Bus {
         match self {
             ConnectionSettings::Kafka(_) => Bus::Records,
-            ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) => Bus::Levels,
+            ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) | ConnectionSettings::Webhook(_) => {
+                Bus::Levels
+            }
         }
     }
 }
