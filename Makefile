@@ -23,7 +23,7 @@ check:
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 test: check
-	@.ci/setup mosquitto kcat java mvn
+	@.ci/setup mosquitto kcat java mvn chromium
 	@.ci/kafka
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
