@@ -23,7 +23,7 @@ check:
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 test: check
-	@.ci/setup mosquitto kcat java mvn python3-venv
+	@.ci/setup mosquitto kcat java mvn chromium curl python3-venv
 	@.ci/kafka
 	@.ci/schemathesis
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps

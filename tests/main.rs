@@ -6,6 +6,7 @@
 //! - `mqtt`: against a real mosquitto
 //! - `kafka`: the real Kafka of this suite
 //! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
+//! - `page`: the page for the browser, in a real one
 //! - `outages`: brokers and runs that are stopped or killed
 //! - `crash`: killed at random moments and at every durable step, and nothing is lost
 //! - `simulation`: the engine in process on a disk that fails and a clock that lies
@@ -24,6 +25,7 @@ mod kafka;
 mod kafka_jobs;
 mod mqtt;
 mod outages;
+mod page;
 mod resumed;
 mod server;
 mod simulation;

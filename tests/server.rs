@@ -5,6 +5,8 @@
 //!   test client ──► mosquitto ──► twinloom serve ◄── HTTP, and the commands that speak it
 //! ```
 
+mod examples;
+
 use std::path::Path;
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What the suite stands on: the program as a child process, brokers, clients of them, and
+//! What the suite stands on: the program as a child process, brokers, clients of them, a browser, and
 //! the archive read back.
 //!
 //! Everything that is started is ended by its own id when its handle is dropped, and every wait has
@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod broker;
+pub mod browser;
 pub mod chance;
 pub mod client;
 pub mod cluster;

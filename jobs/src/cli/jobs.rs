@@ -93,6 +93,6 @@ fn show(remote: &RemoteArguments, job: &Value) {
 
 fn line(job: &Value) -> String {
     let word = |key: &str| job[key].as_str().unwrap_or_default();
-    let odte = job["odte_mean"].as_f64().unwrap_or(0.0);
-    format!("{:<24} {:<8} {:>9} twins  odte {odte:.3}", word("job"), word("status"), job["twins"])
+    let odte = job["odte_mean"].as_f64().map_or("-".to_owned(), |odte| format!("{odte:.3}"));
+    format!("{:<24} {:<8} {:>9} twins  odte {odte}", word("job"), word("status"), job["twins"])
 }

@@ -212,12 +212,8 @@ fn with_problems(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::
 fn router(api: Arc<Api>) -> Router {
     let (router, description) = described().split_for_parts();
     let description = with_problems(description);
-    let page = Router::new()
-        .route("/", get(page::html))
-        .route("/page.css", get(page::css))
-        .route("/page.js", get(page::script));
     router
-        .merge(page)
+        .merge(page::routes())
         .route("/openapi.json", get(async move || Json(description)))
         .route("/metrics", get(show_metrics))
         .route("/health/live", get(async || "live\n"))

@@ -56,10 +56,10 @@ pub struct JobView {
     twins: u64,
     /// Twins by where in their life they are.
     phases: Phases,
-    /// Mean ODTE.
-    odte_mean: f64,
+    /// Mean ODTE; null where no twin is measured.
+    odte_mean: Option<f64>,
     /// What 95 % of the twins have at least.
-    odte_p05: f64,
+    odte_p05: Option<f64>,
     /// Accepted physical events since the start.
     events: u64,
     /// Physical events a second, of late.
@@ -76,7 +76,9 @@ impl JobView {
     pub(super) fn new(job: &LiveJob, overview: Option<&Overview>) -> Self {
         use std::sync::atomic::Ordering::Relaxed;
         let survey = overview.map(|one| &*one.survey);
-        let of = |read: fn(&Survey) -> f64| survey.map_or(0.0, read);
+        // Twins that are Done or Stopped are not measured.
+        let has_some = |survey: &&Survey| survey.phases[..4].iter().any(|count| *count > 0);
+        let of = |read: fn(&Survey) -> f64| survey.filter(has_some).map(read);
         let metrics = job.running.as_ref().map(|one| &one.metrics);
         let causes = Cause::ALL.into_iter().zip(survey.map_or([0; 9], |survey| survey.causes));
         let is_shown =

@@ -97,16 +97,19 @@ pub(super) async fn list(
     let limit = limit_of(params.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let selection = Selection {
         after: params.cursor,
-        limit,
+        // One more, to know whether there is one.
+        limit: limit + 1,
         prefix: params.prefix.unwrap_or_default(),
         twin_type: params.twin_type,
         phases: params.lifecycle.as_deref().map_or(Ok(Vec::new()), phases_of)?,
         odte_max: params.odte_max,
     };
-    let Some(Reply::List(twins)) = job.ask(Question::List(selection)).await else {
+    let Some(Reply::List(mut twins)) = job.ask(Question::List(selection)).await else {
         return Err(no_answer(&job));
     };
-    let next = (twins.len() == limit).then(|| twins.last().map(|last| last.twin.clone())).flatten();
+    let has_more = twins.len() > limit;
+    twins.truncate(limit);
+    let next = twins.last().filter(|_| has_more).map(|last| last.twin.clone());
     Ok(Json(TwinList { twins: twins.into_iter().map(Into::into).collect(), next }))
 }
 
@@ -180,15 +183,13 @@ async fn answer(
         let detail = format!("`{id}` has ODTE {odte:.3}, less than {least}: {}", why::of_twin(&twin));
         return Err(Problem { odte: Some(odte), ..Problem::new(Kind::NotEntangled, detail) });
     }
-    // Weak: ODTE and the counts change as time goes on, without a revision or a change.
-    let generation = job.running.as_ref().map_or(0, |one| one.generation);
-    let etag = format!("W/\"{generation}-{}-{}\"", twin.summary.revision, twin.change);
+    let view = TwinView::new(job, twin);
+    let mut body = serde_json::to_value(view).unwrap_or_default();
+    let etag = etag(&body);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag || one.trim() == "*")) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let view = TwinView::new(job, twin);
-    let mut body = serde_json::to_value(view).unwrap_or_default();
     if let (Some(fields), Value::Object(members)) = (&params.fields, &mut body) {
         let wanted: Vec<&str> = fields.split(',').map(str::trim).collect();
         if let Some(unknown) = wanted.iter().find(|field| !members.contains_key(**field)) {
@@ -199,6 +200,15 @@ async fn answer(
         members.retain(|name, _| wanted.contains(&name.as_str()));
     }
     Ok(([(header::ETAG, etag)], Json(body)).into_response())
+}
+
+/// The tag of a twin as it is: of all but the instant that it was looked at. It is weak, as that differs.
+fn etag(twin: &Value) -> String {
+    let mut twin = twin.clone();
+    if let Value::Object(members) = &mut twin {
+        members.shift_remove("at");
+    }
+    format!("W/\"{:016x}\"", operators::id::hash(twin.to_string().as_bytes()))
 }
 
 /// One property of a twin.
