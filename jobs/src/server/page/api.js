@@ -9,7 +9,10 @@ export const api = (...parts) => `/v1/${parts.map(encodeURIComponent).join("/")}
 
 export async function get(url, signal) {
   // Not from the cache: an ETag stays while ODTE and the counts go on.
-  const answer = await fetch(url, { signal, cache: "no-store", headers: { accept: "application/json" } });
+  const init = { signal, cache: "no-store", headers: { accept: "application/json" } };
+  const answer = await fetch(url, init).catch((e) => {
+    throw e.name === "AbortError" ? e : new Error("The server does not answer.");
+  });
   if (answer.ok) return answer.json();
   const problem = await answer.json().catch(() => ({}));
   const words = [problem.title, problem.detail].filter(Boolean).join(": ");
