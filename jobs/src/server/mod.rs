@@ -68,7 +68,8 @@ pub struct Server {
 pub enum ServerError {
     /// Others could reach it.
     #[error(
-        "--listen {0} can be reached from outside; write a loopback address such as 127.0.0.1:8420 (tokens and TLS come later)"
+        "--listen {0} can be reached from outside; write a loopback address such as 127.0.0.1:{port} (tokens and TLS come later)",
+        port = .0.port()
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be listened on.
