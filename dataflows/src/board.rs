@@ -10,8 +10,10 @@ use timely::scheduling::Activator;
 use crate::checkpoint::Committed;
 use crate::control::Boundary;
 
-/// How often an operator that has nothing to do looks at the time.
+/// How often an operator looks at the time while its job has something to do.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How often while it has nothing to do, as jobs may be many. What comes wakes it.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Instead of a boundary's number: the end of all sources.
 pub const END: u64 = u64::MAX;
@@ -55,12 +57,13 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Asks for the next beat, unless it was asked for.
-    pub fn again(&mut self, activator: &Activator) {
+    /// Asks for the next beat, unless one that is as soon was asked for.
+    pub fn again(&mut self, activator: &Activator, is_idle: bool) {
         let now = Instant::now();
-        if self.next.is_none_or(|next| next <= now) {
-            self.next = Some(now + HEARTBEAT);
-            activator.activate_after(HEARTBEAT);
+        let after = if is_idle { IDLE_HEARTBEAT } else { HEARTBEAT };
+        if self.next.is_none_or(|next| next <= now || next > now + after) {
+            self.next = Some(now + after);
+            activator.activate_after(after);
         }
     }
 }

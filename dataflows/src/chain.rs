@@ -412,7 +412,8 @@ impl Chain {
         } else if self.twins.is_writing() {
             activator.activate_after(RETRY);
         }
-        self.heartbeat.again(activator);
+        let is_idle = self.time == TimeMode::Live && self.twins.is_idle();
+        self.heartbeat.again(activator, is_idle);
     }
 }
 

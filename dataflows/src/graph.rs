@@ -87,6 +87,8 @@ pub struct Parts {
     pub recorder: Sender<PartMessage>,
     /// Where its recorder puts the parts.
     pub parts: Arc<Mailbox<Part>>,
+    /// Whether its process is the only one.
+    pub is_alone: bool,
     /// How often checkpoints are commanded, on worker 0; only at the end where it says nothing.
     pub interval: Option<Duration>,
     /// Completes checkpoints, on worker 0.
@@ -127,7 +129,7 @@ pub fn build(scope: Scope<'_, u64>, parts: Parts, alive: Alive, wake: impl FnOnc
         router: Router::new(scope.peers()),
         time,
         start,
-        coordinator: stats.map(|stats| Coordinator::new(parts.interval, start, stats)),
+        coordinator: stats.map(|stats| Coordinator::new(parts.interval, start, stats, parts.is_alone)),
         incidents: 0,
         metrics: parts.metrics,
         board: board.clone(),

@@ -36,6 +36,9 @@ use crate::quarantine;
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
 
+/// How long after the last message a job counts as busy.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
 /// Step 1 of one worker.
@@ -80,17 +83,36 @@ pub(crate) struct Coordinator {
     is_under_way: bool,
     has_commanded_last: bool,
     stats: Arc<CheckpointStats>,
+    /// Whether all that happens in the run is counted here, so that one in which nothing happens is seen.
+    sees_all: bool,
+    /// How much had happened when the last one was commanded.
+    seen: Option<u64>,
 }
 
 impl Coordinator {
     /// A coordinator that commands a checkpoint every `interval`; none but the last where there is none.
-    pub(crate) fn new(interval: Option<Duration>, start: Instant, stats: Arc<CheckpointStats>) -> Self {
-        Self { interval, begun_at: start, number: 0, is_under_way: false, has_commanded_last: false, stats }
+    pub(crate) fn new(
+        interval: Option<Duration>,
+        start: Instant,
+        stats: Arc<CheckpointStats>,
+        sees_all: bool,
+    ) -> Self {
+        Self {
+            interval,
+            begun_at: start,
+            number: 0,
+            is_under_way: false,
+            has_commanded_last: false,
+            stats,
+            sees_all,
+            seen: None,
+        }
     }
 
-    /// The boundary to command now, if it is time for one. `at_us` is the instant up to which recorded
+    /// The boundary to command now, if it is time for one and something has happened since the last one, as
+    /// `happened` counts. `at_us` is the instant up to which recorded
     /// input is told; `stops` says that it is to end there.
-    fn command(&mut self, at_us: Option<i64>, stops: bool) -> Option<Boundary> {
+    fn command(&mut self, at_us: Option<i64>, stops: bool, happened: u64) -> Option<Boundary> {
         // Live input ends by its sources, and is cut once they have.
         let last = stops && at_us.is_some();
         let is_due = self.interval.is_some_and(|interval| self.begun_at.elapsed() >= interval);
@@ -98,6 +120,10 @@ impl Coordinator {
             return None;
         }
         self.begun_at = Instant::now();
+        if self.sees_all && !last && self.seen == Some(happened) {
+            return None;
+        }
+        self.seen = Some(happened);
         self.is_under_way = true;
         self.has_commanded_last = last;
         self.number += 1;
@@ -183,6 +209,7 @@ pub(crate) fn physical_event_handler<'scope>(
             handler.mark(END, Lane::end);
         }
         let mut heartbeat = Heartbeat::default();
+        let mut busy_at = Instant::now();
         move |_frontiers| {
             quarantine::go_on_duty(handler.job_number);
             let Some(capability) = control_cap.as_mut() else { return };
@@ -273,7 +300,11 @@ pub(crate) fn physical_event_handler<'scope>(
             } else if let Some(wait) = wait {
                 activator.activate_after(wait);
             }
-            heartbeat.again(&activator);
+            if has_more || handler.is_busy() {
+                busy_at = Instant::now();
+            }
+            let is_idle = handler.time == TimeMode::Live && busy_at.elapsed() > IDLE_AFTER;
+            heartbeat.again(&activator, is_idle);
         }
     });
     HandlerStreams { parcels, letters, control, boundaries }
@@ -318,9 +349,20 @@ impl PhysicalEventHandler {
             return None;
         }
         match self.time {
-            TimeMode::Live => coordinator.command(None, board.stop),
-            TimeMode::Recorded => coordinator.command(Some(told_us?), board.stop),
+            TimeMode::Live => coordinator.command(None, board.stop, self.metrics.happened()),
+            // Time that goes on is something that happens.
+            TimeMode::Recorded => {
+                let told_us = told_us?;
+                coordinator.command(Some(told_us), board.stop, told_us as u64)
+            }
         }
+    }
+
+    /// Whether something is under way.
+    fn is_busy(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.in_flight_bytes() > 0)
+            || self.coordinator.as_ref().is_some_and(|coordinator| coordinator.is_under_way)
+            || self.board.borrow().stop
     }
 
     /// Recorded: the instant before which all sources have told everything.

@@ -62,6 +62,16 @@ pub(crate) fn add(counter: &AtomicU64, number: u64) {
 }
 
 impl Metrics {
+    /// A number that is another one whenever something has happened that a checkpoint would keep.
+    pub(crate) fn happened(&self) -> u64 {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = [&self.events, &self.dead_letters, &self.incidents, &self.done_dropped, &self.shed];
+        let counted = counters.into_iter().chain(&self.digital_events).map(load);
+        let connectors = self.connectors();
+        let taken = connectors.sources.iter().map(|(_, stats)| load(&stats.messages) + load(&stats.repeats));
+        counted.chain(taken).fold(0, u64::wrapping_add)
+    }
+
     /// The sources of this process, by name.
     pub fn sources(&self) -> Vec<(String, Arc<SourceStats>)> {
         self.connectors().sources.clone()

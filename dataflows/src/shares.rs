@@ -120,6 +120,7 @@ impl Shares {
                 archive: archive.clone(),
                 recorder,
                 parts: mailbox,
+                is_alone: self.processes == 1,
                 interval: self.checkpoint.interval,
                 committer: committer.take(),
                 alarm: self.alarm.clone(),

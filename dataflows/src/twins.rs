@@ -354,6 +354,14 @@ impl Twins {
         !self.sweeps.is_empty() || self.can_write() || self.wheel.is_due(wheel::last_day_over(now_us))
     }
 
+    /// Whether nothing is to be done as time goes on.
+    pub fn is_idle(&self) -> bool {
+        self.sweeps.is_empty()
+            && self.snapshot.is_none()
+            && self.wheel.is_empty()
+            && !self.digital.has_waiting_rows()
+    }
+
     /// Adds what was counted since the last time to the process's metrics.
     pub fn report(&mut self) {
         use std::sync::atomic::Ordering::Relaxed;

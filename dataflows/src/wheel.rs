@@ -37,6 +37,11 @@ impl Wheel {
         self.due.pop()
     }
 
+    /// Whether no slot wants to be looked at.
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty() && self.due.is_empty()
+    }
+
     /// Whether some slot waits to be worked off.
     pub fn is_due(&self, last_day: i64) -> bool {
         let first = self.days.first_key_value();

@@ -75,10 +75,13 @@ impl Filter {
     }
 
     fn wants(&self, message: &Message) -> bool {
+        // The key first, as most clients follow few twins.
+        let is_it = self.twin.as_ref().is_none_or(|twin| message.key == twin.as_bytes());
+        if !is_it || !message.key.starts_with(self.prefix.as_bytes()) {
+            return false;
+        }
         let (twin_type, kind) = topic(message);
-        self.twin.as_ref().is_none_or(|twin| message.key == twin.as_bytes())
-            && message.key.starts_with(self.prefix.as_bytes())
-            && self.twin_type.as_ref().is_none_or(|wanted| twin_type == wanted)
+        self.twin_type.as_ref().is_none_or(|wanted| twin_type == wanted)
             && self.kinds.iter().any(|wanted| wanted.word() == kind)
     }
 }
