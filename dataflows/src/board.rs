@@ -13,7 +13,7 @@ use crate::control::Boundary;
 /// How often an operator looks at the time while its job has something to do.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How often while it has nothing to do, as jobs may be many. What comes wakes it.
-const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Instead of a boundary's number: the end of all sources.
 pub const END: u64 = u64::MAX;

@@ -131,6 +131,13 @@ impl Coordinator {
         Some(Boundary { number: self.number, at_us, last })
     }
 
+    /// Whether a checkpoint is under way, or will be once it is time for it.
+    fn waits(&self, metrics: &Metrics) -> bool {
+        let is_to_be =
+            || self.interval.is_some() && (!self.sees_all || self.seen != Some(metrics.happened()));
+        self.is_under_way || is_to_be()
+    }
+
     /// A checkpoint holds.
     fn committed(&mut self) {
         self.stats.duration_us.store(self.begun_at.elapsed().as_micros() as u64, Ordering::Relaxed);
@@ -361,7 +368,7 @@ impl PhysicalEventHandler {
     /// Whether something is under way.
     fn is_busy(&self) -> bool {
         self.lanes.iter().any(|lane| lane.in_flight_bytes() > 0)
-            || self.coordinator.as_ref().is_some_and(|coordinator| coordinator.is_under_way)
+            || self.coordinator.as_ref().is_some_and(|coordinator| coordinator.waits(&self.metrics))
             || self.board.borrow().stop
     }
 

@@ -10,8 +10,8 @@ pub const WORST_MAX: usize = 10;
 /// ODTE is counted in steps of a thousandth.
 const STEPS: usize = 1_001;
 
-/// How the fleet is.
-#[derive(Clone, Debug, PartialEq)]
+/// How the fleet is; by default that of no twin.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Survey {
     /// When the last worker answered, microseconds since 1970.
     pub at_us: i64,

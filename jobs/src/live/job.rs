@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use connectors::clock::{Clock, SystemClock};
 use connectors::feed::Feed;
 use dataflows::ask::{Asker, Question, Reply};
 use dataflows::plan::{ListenerPlan, Plan, SinkPlan};
@@ -231,7 +232,7 @@ impl LiveJob {
         {
             return Some(surveyed.overview());
         }
-        let Some(Reply::Survey(survey)) = self.ask(Question::Survey).await else {
+        let Some(survey) = self.survey().await else {
             return self.surveyed().as_ref().map(Surveyed::overview);
         };
         let events = self.running.as_ref().map_or(0, |one| one.metrics.events.load(Ordering::Relaxed));
@@ -243,6 +244,19 @@ impl LiveJob {
         });
         let new = Surveyed { at: now, survey: Arc::new(*survey), events, events_per_second };
         Some(surveyed.insert(new).overview())
+    }
+
+    /// Asks for a survey; of a job without twins nobody needs to be asked.
+    async fn survey(&self) -> Option<Box<Survey>> {
+        let twins = self.running.as_ref().map(|one| one.metrics.twins.load(Ordering::Relaxed));
+        if twins == Some(0) {
+            let at_us = SystemClock.wall_us();
+            return Some(Box::new(Survey { at_us, ..Survey::default() }));
+        }
+        match self.ask(Question::Survey).await {
+            Some(Reply::Survey(survey)) => Some(survey),
+            _ => None,
+        }
     }
 
     /// Adds a sample to the trend, where one is due: the more twins, the rarer.
@@ -282,7 +296,6 @@ impl Surveyed {
 
 impl Lasting {
     fn new() -> Self {
-        use connectors::clock::{Clock, SystemClock};
         Self {
             feed: Feed::new(FEED_BYTES_MAX),
             boot: SystemClock.wall_us(),
