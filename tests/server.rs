@@ -345,6 +345,42 @@ fn changes_are_followed_and_gone_on_with() {
     assert!(["missed", "state"].contains(&lost.next().name.as_str()));
 }
 
+/// A server that may open few files only, and more clients than that: they wait, and the jobs do not mind.
+#[test]
+fn clients_beyond_what_there_is_room_for_wait_and_jobs_go_on() {
+    let mut site = Site::new();
+    site.kill();
+    let listen = format!("127.0.0.1:{}", site.port);
+    let program = env!("CARGO_BIN_EXE_twinloom");
+    let line = format!("ulimit -n 400 && exec {program} serve --data server --listen {listen} --workers 2");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).current_dir(site.path());
+    site.server = Some(start(&mut shell));
+    until("the server to answer", || http::get(site.port, "/health/live"));
+    assert_eq!(site.apply(&[]).status, 201);
+    site.bind("a");
+    // Half of the files are for them; beyond, a hundred wait in the system's queue.
+    let clients: Vec<_> =
+        (0..300).map_while(|_| std::net::TcpStream::connect(("127.0.0.1", site.port)).ok()).collect();
+    assert!(clients.len() > 200, "{} clients", clients.len());
+    // The job has all that it needs: a checkpoint opens files, too.
+    let folder = site.path().join("server/jobs/line/data/checkpoints/parts");
+    let checkpoints = || {
+        let files = std::fs::read_dir(&folder).expect("the job keeps checkpoints").flatten();
+        let mut names: Vec<_> = files.map(|file| file.file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = checkpoints();
+    for t in 1..=50 {
+        site.publish("b", t);
+    }
+    until("a checkpoint", || (checkpoints() != before).then_some(()));
+    drop(clients);
+    assert_eq!(site.settled("b", 50), 50);
+    assert_eq!(site.get("/v1/jobs/line").json()["status"], "running");
+}
+
 /// Rule 7.5: more than a job may have waits at its broker, or is dropped where the job says so, and counted.
 #[test]
 fn what_is_more_than_a_job_may_have_waits_or_is_counted() {

@@ -2,8 +2,9 @@
 //!
 //! Start with [`graph`], which reads as the list of the steps; [`twins`] is the operator that owns
 //! the state, [`ingest`] and [`publish`] are the two ends, [`checkpoint`] keeps it all over crashes,
-//! [`run`] starts and stops it. This is the only crate that knows timely, and it knows connectors only as handles: lanes to drain, sinks
-//! to offer to.
+//! [`engine`] has the workers, which may run many jobs, [`run`] is one that runs, [`ask`] answers questions about
+//! its twins. This is the only crate that knows timely, and it knows connectors only as handles: lanes to drain,
+//! sinks to offer to.
 
 pub mod ask;
 pub mod bins;

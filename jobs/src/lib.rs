@@ -1,9 +1,12 @@
-//! What a user submits: the definition file, its checks, the plan, and the command line that runs it.
+//! What a user submits: the definition file, its checks, the plan, the command line and the server that run it.
 //!
 //! ```text
 //!  JOB.yaml ─ document ─► definition ─ checks ─► job ─ plan ─► dataflows
 //!                 └────────────┴──────────┴──► findings (line, column, what to write instead)
-//!  cli: demo, init, validate, run, simulate      server: /metrics, /health      fleet, simulation: devices
+//!
+//!  cli ── run, serve ──► service (keeps and changes jobs) ──► live (what runs, as others see it) ◄── server (HTTP)
+//!   └── plan, apply, job, twin ── HTTP ──────────────────────────────────────────────────────────────► server
+//!  fleet, simulation: devices that are not there
 //! ```
 
 mod checks;

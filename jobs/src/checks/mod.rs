@@ -68,6 +68,11 @@ pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
         check_job_name(&definition.job, &mut found);
     }
     connections::check_settings(definition, &mut found);
+    for (index, name) in definition.shared.iter().enumerate() {
+        if let Some(problem) = connections::unknown(definition, name) {
+            found.error(problem.under(index.to_string()).under("shared"));
+        }
+    }
     let sources = connections::sources(definition, &mut found);
     let (types, routes) = types::compile(definition, &sources, &mut found);
     if definition.archive.is_some()

@@ -422,3 +422,29 @@ fn a_webhook_is_written_to_only() {
         ),
     ]);
 }
+
+#[test]
+fn limits_and_what_is_shared_are_checked() {
+    check(&[
+        (
+            "job: first",
+            "job: first\nshared: [plant]\ntenant: acme\nlimits: {events: 10/s, bytes: 1MB/s, on_overload: shed, priority: high}",
+            "",
+        ),
+        (
+            "job: first",
+            "job: first\nshared: [plan]",
+            "2:10 there is no connection `plan` (did you mean `plant`?)",
+        ),
+        (
+            "job: first",
+            "job: first\nlimits: {events: 10}",
+            "2:18 `10` is no rate of messages (write for example 1000/s)",
+        ),
+        (
+            "job: first",
+            "job: first\nlimits: {on_overload: drop}",
+            "2:23 unknown word `drop` (there are: newest_per_twin, shed, wait)",
+        ),
+    ]);
+}

@@ -47,7 +47,9 @@ pub(super) async fn show(
 /// The definition of a job as it was applied.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/definition", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, description = "YAML", content_type = "text/plain", body = String), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
+    responses((status = 200, description = "YAML", content_type = "text/plain", body = String),
+              (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem))
 )]
 pub(super) async fn definition(
     State(api): State<Arc<Api>>,
@@ -91,7 +93,8 @@ pub(super) async fn apply(
 /// Stops hearing the physical twins; the twins live on, and answer.
 #[utoipa::path(
     post, path = "/v1/jobs/{job}/pause", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
+    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem))
 )]
 pub(super) async fn pause(
     State(api): State<Arc<Api>>,
@@ -103,7 +106,8 @@ pub(super) async fn pause(
 /// Hears the physical twins again, from where it stopped.
 #[utoipa::path(
     post, path = "/v1/jobs/{job}/resume", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
+    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem))
 )]
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
@@ -115,7 +119,8 @@ pub(super) async fn resume(
 /// Ends a job for good: its twins are Done, and still answer.
 #[utoipa::path(
     post, path = "/v1/jobs/{job}/cancel", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem))
+    responses((status = 200, body = JobView), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem))
 )]
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
@@ -127,7 +132,8 @@ pub(super) async fn cancel(
 /// Lets go of a job that was cancelled: its twins are Stopped, and its state is removed. Its archive stays.
 #[utoipa::path(
     delete, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 204, description = "It is gone"), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 204, description = "It is gone"), (status = 400, body = Problem),
+              (status = 404, body = Problem),
               (status = 409, body = Problem))
 )]
 pub(super) async fn dismiss(

@@ -47,7 +47,7 @@ pub(crate) use query::{Path, Query};
 
 /// Longest job file that is taken.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// Connections that are served at once.
+/// Connections that are served at once, where the system lets the process have as many files twice.
 const CONNECTIONS_MAX: usize = 4_096;
 /// Reads of history that go on at once.
 const READERS_MAX: usize = 2;
@@ -97,6 +97,13 @@ impl std::fmt::Debug for Api {
     }
 }
 
+/// How many connections are served at once: half of the files that the process may open, as the engine needs
+/// some, too. The system's limit is raised as far as it goes first.
+fn connections_max() -> usize {
+    let files = rlimit::increase_nofile_limit(4 * CONNECTIONS_MAX as u64).unwrap_or(1_024);
+    CONNECTIONS_MAX.min(usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX))
+}
+
 /// Whether a server may listen there.
 pub fn check(address: SocketAddr) -> Result<(), ServerError> {
     match address.ip().is_loopback() {
@@ -130,7 +137,7 @@ impl Server {
         let sampled = api.clone();
         let serve = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let listener = Limited::new(listener, CONNECTIONS_MAX);
+            let listener = Limited::new(listener, connections_max());
             tokio::select! {
                 served = axum::serve(listener, router) => served,
                 () = sampled.sample() => Ok(()),

@@ -56,7 +56,8 @@ pub(super) async fn stream(
 /// How the fleet of a job was in the last time, a sample every 5 s.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/trend", tag = "jobs", params(("job" = String, Path)),
-    responses((status = 200, body = TrendView), (status = 400, body = Problem), (status = 404, body = Problem))
+    responses((status = 200, body = TrendView), (status = 400, body = Problem),
+              (status = 404, body = Problem))
 )]
 pub(super) async fn trend(
     State(api): State<Arc<Api>>,

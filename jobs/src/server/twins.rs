@@ -85,7 +85,8 @@ pub(super) struct HistoryParams {
 /// Twins of a job, by id.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/twins", tag = "twins", params(("job" = String, Path), ListParams),
-    responses((status = 200, body = TwinList), (status = 400, body = Problem), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = TwinList), (status = 400, body = Problem),
+              (status = 400, body = Problem), (status = 404, body = Problem),
               (status = 503, body = Problem))
 )]
 pub(super) async fn list(
@@ -215,7 +216,8 @@ fn etag(twin: &Value) -> String {
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/twins/{twin}/properties/{name}", tag = "twins",
     params(("job" = String, Path), ("twin" = String, Path), ("name" = String, Path)),
-    responses((status = 200, body = PropertyView), (status = 400, body = Problem), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = PropertyView), (status = 400, body = Problem),
+              (status = 400, body = Problem), (status = 404, body = Problem),
               (status = 503, body = Problem))
 )]
 pub(super) async fn property(
@@ -246,7 +248,8 @@ pub(super) async fn property(
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/twins/{twin}/history", tag = "twins",
     params(("job" = String, Path), ("twin" = String, Path), HistoryParams),
-    responses((status = 200, body = HistoryView), (status = 400, body = Problem), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = HistoryView), (status = 400, body = Problem),
+              (status = 400, body = Problem), (status = 404, body = Problem),
               (status = 503, body = Problem))
 )]
 pub(super) async fn history(
@@ -275,7 +278,8 @@ pub(super) async fn history(
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/twins/{twin}/why", tag = "twins",
     params(("job" = String, Path), ("twin" = String, Path)),
-    responses((status = 200, body = WhyView), (status = 400, body = Problem), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = WhyView), (status = 400, body = Problem), (status = 400, body = Problem),
+              (status = 404, body = Problem),
               (status = 503, body = Problem))
 )]
 pub(super) async fn why_one(
@@ -314,7 +318,8 @@ pub(super) async fn why_one(
 /// Which twins of a job are in trouble, grouped by cause and by what they share.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/why", tag = "twins", params(("job" = String, Path)),
-    responses((status = 200, body = Troubles), (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem))
+    responses((status = 200, body = Troubles), (status = 400, body = Problem),
+              (status = 404, body = Problem), (status = 503, body = Problem))
 )]
 pub(super) async fn why_all(
     State(api): State<Arc<Api>>,
