@@ -6,6 +6,7 @@
 //! ```
 
 mod examples;
+mod growth;
 
 use std::path::Path;
 use std::process::Command;
