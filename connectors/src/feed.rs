@@ -220,7 +220,7 @@ impl Follower {
         let log = self.feed.log();
         let first = log.first();
         // A place that was never reached is of another log.
-        let from = if self.next > log.next { log.next } else { self.next };
+        let from = self.next.min(log.next);
         let missed = first.saturating_sub(from);
         let from = from.max(first);
         let waiting = log.messages.range((from - first) as usize..);

@@ -9,6 +9,7 @@
 //!  fleet, simulation: devices that are not there
 //! ```
 
+mod causes;
 mod checks;
 pub mod cli;
 pub mod definition;

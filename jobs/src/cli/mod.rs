@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::causes::with_causes;
 use crate::job::JobError;
 
 /// Exit code of a usage that cannot work.
@@ -100,17 +101,7 @@ enum Failure {
 impl Failure {
     /// An error with everything that caused it.
     fn of(error: impl Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Transparent errors say their cause already.
-            if !text.contains(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
-            source = cause.source();
-        }
-        Self::Failed(text)
+        Self::Failed(with_causes(&error))
     }
 
     /// A job that there is not; findings are shown, as JSON where that is asked for.

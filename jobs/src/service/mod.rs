@@ -29,6 +29,7 @@ use serde::Serialize;
 use tracing::{error, info, warn};
 use utoipa::ToSchema;
 
+use crate::causes::with_causes;
 use crate::definition::Definition;
 use crate::definition::secrets::from_environment;
 use crate::findings::Findings;
@@ -55,6 +56,8 @@ pub struct Service {
 /// A job that is kept.
 struct Held {
     record: Record,
+    /// What its record's text says; nothing where that cannot be read any more.
+    definition: Definition,
     run: Option<Run>,
     live: Arc<LiveJob>,
 }
@@ -132,9 +135,8 @@ impl Service {
             Arc::new(Self { folder: folder.to_owned(), engine, board, tenants, jobs: Mutex::default() });
         for record in records {
             let name = record.job.clone();
-            if let Err(error) = service.restore(record) {
-                error!(job = %name, %error, "job not restored");
-            }
+            let held = service.begin_or_fail(record, None);
+            service.jobs().insert(name, held);
         }
         let watched = Arc::downgrade(&service);
         let watch = move || {
@@ -254,11 +256,10 @@ impl Service {
     fn changes(&self, jobs: &BTreeMap<String, Held>, job: &Job, text: &str) -> Result<Changes, ServiceError> {
         let name = &job.definition.job;
         let others = jobs.iter().filter(|(other, held)| *other != name && held.record.wanted != Wanted::Done);
-        let others = others.map(|(_, held)| Ok(read(&held.record.text)?.definition));
-        let others: Vec<Definition> = others.collect::<Result<_, ServiceError>>()?;
-        self.tenants.check(&job.definition, others.iter())?;
+        let others = others.map(|(_, held)| &held.definition);
+        self.tenants.check(&job.definition, others.clone())?;
         let conflicts: Vec<Conflict> =
-            others.iter().flat_map(|other| conflicts::between(&job.definition, other)).collect();
+            others.flat_map(|other| conflicts::between(&job.definition, other)).collect();
         if !conflicts.is_empty() {
             return Err(ServiceError::Conflicts(conflicts));
         }
@@ -305,7 +306,7 @@ impl Service {
             history: before.history.clone(),
         };
         held.live = Arc::new(LiveJob::new(&definition, parts, Some(before)));
-        held.record = record;
+        (held.record, held.definition) = (record, definition);
         self.board.put(held.live.clone());
         Ok(())
     }
@@ -336,13 +337,6 @@ impl Service {
         }
     }
 
-    fn restore(&self, record: Record) -> Result<(), ServiceError> {
-        let name = record.job.clone();
-        let held = self.begin_or_fail(record, None);
-        self.jobs().insert(name, held);
-        Ok(())
-    }
-
     /// Starts a job as its record says.
     fn begin(&self, record: Record, before: Option<&LiveJob>) -> Result<Held, ServiceError> {
         let job = read(&record.text)?;
@@ -366,7 +360,8 @@ impl Service {
         live.tap(&mut plan);
         let tenant = self.tenants.quota(definition.tenant.as_deref());
         let options = RunOptions { is_parked, tenant, ..RunOptions::new(1, record.data()) };
-        let run = self.engine.run(plan, options).map_err(|error| not_started(&error))?;
+        let run =
+            self.engine.run(plan, options).map_err(|error| ServiceError::NotStarted(with_causes(&error)))?;
         if record.wanted == Wanted::Done {
             end_twins(&run, Ending::Retire);
         }
@@ -378,7 +373,7 @@ impl Service {
         };
         let live = Arc::new(LiveJob::new(&definition, parts(status, Some(running)), Some(&live)));
         self.board.put(live.clone());
-        Ok(Held { record, run: Some(run), live })
+        Ok(Held { record, definition, run: Some(run), live })
     }
 
     /// Starts a job; where that fails, it is shown as failed.
@@ -389,22 +384,27 @@ impl Service {
         };
         error!(job = %record.job, %error, "job does not run");
         let definition = read(&record.text).map(|job| job.definition).unwrap_or_default();
-        let history = History::of(&definition, record.data());
-        let mut live = LiveJob::new(
-            &definition,
-            LiveParts {
-                status: Status::Failed,
-                reason: Some(error.to_string()),
-                version: record.version,
-                running: None,
-                history,
-            },
-            before,
-        );
+        let live = self.show_ended(&record, &definition, Status::Failed, Some(error.to_string()), before);
+        Held { record, definition, run: None, live }
+    }
+
+    /// Shows a job that does not run.
+    fn show_ended(
+        &self,
+        record: &Record,
+        definition: &Definition,
+        status: Status,
+        reason: Option<String>,
+        before: Option<&LiveJob>,
+    ) -> Arc<LiveJob> {
+        let history = History::of(definition, record.data());
+        let parts = LiveParts { status, reason, version: record.version, running: None, history };
+        let mut live = LiveJob::new(definition, parts, before);
+        // A definition that cannot be read names nobody.
         live.name.clone_from(&record.job);
         let live = Arc::new(live);
         self.board.put(live.clone());
-        Held { record, run: None, live }
+        live
     }
 
     /// Looks for runs that have ended by themselves.
@@ -424,16 +424,7 @@ impl Service {
                 None => info!(job = %name, "input is over"),
                 Some(reason) => error!(job = %name, reason, "job ended"),
             }
-            let definition = read(&held.record.text).map(|job| job.definition).unwrap_or_default();
-            let parts = LiveParts {
-                status,
-                reason,
-                version: held.record.version,
-                running: None,
-                history: History::of(&definition, held.record.data()),
-            };
-            held.live = Arc::new(LiveJob::new(&definition, parts, Some(&held.live)));
-            self.board.put(held.live.clone());
+            held.live = self.show_ended(&held.record, &held.definition, status, reason, Some(&held.live));
         }
     }
 }
@@ -455,18 +446,6 @@ pub enum StartError {
 /// Reads and checks a definition, with the secrets of this process.
 fn read(text: &str) -> Result<Job, ServiceError> {
     Job::parse("job.yaml", text, Some(&from_environment)).map_err(ServiceError::Invalid)
-}
-
-fn not_started(error: &RunError) -> ServiceError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if !text.contains(&cause.to_string()) {
-            text = format!("{text}: {cause}");
-        }
-        source = cause.source();
-    }
-    ServiceError::NotStarted(text)
 }
 
 /// Ends all twins of a run, and waits until they have.
