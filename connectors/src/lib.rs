@@ -21,6 +21,7 @@ pub mod feed;
 pub mod file;
 pub mod folder;
 pub mod format;
+pub mod function;
 pub mod journal;
 pub mod kafka;
 pub mod memory;
