@@ -9,6 +9,8 @@
 //! answered exactly once, be it by a [`Failure`]. What the bytes mean is the business of who calls: a call
 //! carries one JSON object, and so does an answer.
 
+pub mod python;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
