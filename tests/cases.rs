@@ -48,6 +48,7 @@ cases! {
     day_change,
     dead_letters,
     empty_input,
+    expressions,
     functions,
     happenings,
     ids,

@@ -3,6 +3,7 @@
 //! - `cases`: recorded input in, archive and listeners out, the same on every layout
 //! - `resumed`: the same for runs that are stopped half-way and go on on another layout
 //! - `generated`: the same for a larger fleet, drawn from a seed
+//! - `functions`: functions that are called outside: recorded, live, killed, failing
 //! - `mqtt`: against a real mosquitto
 //! - `kafka`: the real Kafka of this suite
 //! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
@@ -19,6 +20,7 @@ mod cases;
 mod command;
 mod crash;
 mod definition;
+mod functions;
 mod generated;
 mod harness;
 mod kafka;

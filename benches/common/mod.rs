@@ -16,7 +16,7 @@ use operators::bus::Bus;
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
-use operators::functions::Functions;
+use operators::functions::{FunctionSettings, Functions};
 use operators::model::{ModelSettings, compile};
 use operators::twin::{StreamOf, TwinType};
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Job {
             ..ModelSettings::default()
         };
         let mut settings = settings;
-        let augmentation: indexmap::IndexMap<_, _> =
+        let augmentation: indexmap::IndexMap<String, FunctionSettings> =
             serde_json::from_str(&self.augmentation).expect("well formed");
         // A property that nothing writes would only be paid for.
         settings.properties.retain(|name, _| {
@@ -109,6 +109,7 @@ impl Job {
         Plan {
             job: "bench".into(),
             types: vec![definition],
+            functions: Vec::new(),
             sources: vec![SourcePlan {
                 name: "memory".into(),
                 decoder,

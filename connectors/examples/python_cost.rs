@@ -4,7 +4,7 @@
 //! It measures and judges nothing.
 
 use connectors::function::python::{self, PythonFunction, PythonSettings};
-use connectors::function::{Answer, Call, CallKey, Inbox, Outside};
+use connectors::function::{Answer, Call, CallKey, FunctionRunner, Inbox};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

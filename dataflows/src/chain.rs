@@ -34,6 +34,11 @@ const ROWS_WAIT: Duration = Duration::from_secs(1);
 /// Bytes that may wait to go out before ticks and walks wait too.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 
+/// Recorded events that are worked off before their calls are waited for.
+const CALLS_STRETCH: usize = 4_096;
+/// Before every instant: nothing is due.
+const BEFORE_ALL: i64 = i64::MIN / 2;
+
 /// Dead letters of a lane, and how many more there were.
 pub type Letters = (Vec<DeadLetter>, u64);
 
@@ -231,11 +236,14 @@ impl Chain {
     /// Works off what is due, checkpoints included; this worker's answers to questions.
     pub fn go_on(&mut self, frontiers: Frontiers) -> Vec<Answered> {
         let mut answers = Vec::new();
+        if self.twins.are_waiting() {
+            self.twins.take_answers(self.clock.wall_us());
+        }
         let now_us = match self.time {
             TimeMode::Live => self.work_off_live(frontiers),
             TimeMode::Recorded => self.work_off_recorded(frontiers),
         };
-        if frontiers.have_ended() {
+        if frontiers.have_ended() && !self.is_held() {
             if !self.is_over {
                 self.twins.tick(now_us, self.time == TimeMode::Recorded, usize::MAX);
                 let at_us = (self.time == TimeMode::Recorded).then_some(i64::MAX);
@@ -283,6 +291,11 @@ impl Chain {
         self.clock.wall_us()
     }
 
+    /// Whether time stands still: recorded input waits for the answers of functions (rule 2.3).
+    pub fn is_held(&self) -> bool {
+        self.time == TimeMode::Recorded && self.twins.are_waiting()
+    }
+
     /// Works off recorded input up to each boundary, and then up to where it is closed. Answers how far
     /// time has come.
     fn work_off_recorded(&mut self, frontiers: Frontiers) -> i64 {
@@ -291,7 +304,9 @@ impl Chain {
             let announced_us = self.announced.front().and_then(|boundary| boundary.at_us);
             let wanted = [announced_us, self.until_us].into_iter().flatten().min();
             let Some(at_us) = wanted.filter(|at_us| *at_us <= closed_us && !self.is_over) else { break };
-            self.work_off_until(at_us);
+            if !self.work_off_until(at_us) {
+                return BEFORE_ALL;
+            }
             let boundary = match self.announced.front().copied() {
                 Some(boundary) if announced_us == Some(at_us) => {
                     self.announced.pop_front();
@@ -305,14 +320,14 @@ impl Chain {
             // What is left belongs to the next run.
             self.stash.clear();
             self.stashed_letters.clear();
-        } else {
-            self.work_off_until(closed_us);
+        } else if !self.work_off_until(closed_us) {
+            return BEFORE_ALL;
         }
         match frontiers.closed() {
             Some(_) => closed_us - 1,
             None if frontiers.have_ended() => self.board.borrow().newest_us.unwrap_or(0),
             // All records are there, and the newest arrival is yet to be told.
-            None => i64::MIN / 2,
+            None => BEFORE_ALL,
         }
     }
 
@@ -341,8 +356,19 @@ impl Chain {
         marks.unwrap_or_else(|| Some(Vec::new()))
     }
 
-    /// Works off the stashed events before an instant, in order of (time, twin, source, position).
-    fn work_off_until(&mut self, limit_us: i64) {
+    /// Works off the stashed events before an instant; `false` where it has to wait for answers first.
+    fn work_off_until(&mut self, limit_us: i64) -> bool {
+        while !self.is_held() {
+            if self.work_off_stretch(limit_us) {
+                return !self.is_held();
+            }
+        }
+        false
+    }
+
+    /// Works off stashed events before an instant, in order of (time, twin, source, position); whether all of
+    /// them. Where functions are called, only so many at once.
+    fn work_off_stretch(&mut self, limit_us: i64) -> bool {
         let mut order: Vec<(i64, usize, usize)> = Vec::new();
         for (batch, (time, _, events)) in self.stash.iter().enumerate() {
             // Nothing of it is closed: the operator is activated far more often than time goes on.
@@ -357,6 +383,14 @@ impl Chain {
                 }
             }
         }
+        let mut stretch_us = limit_us;
+        if self.twins.call_outside() && order.len() > CALLS_STRETCH {
+            let (before, (at_us, ..), _) = order.select_nth_unstable(CALLS_STRETCH);
+            // What is of one instant stays together.
+            let first_us = before.iter().map(|(at_us, ..)| *at_us).min().unwrap_or(*at_us);
+            stretch_us = (*at_us).max(first_us + 1);
+            order.retain(|(at_us, ..)| *at_us < stretch_us);
+        }
         let key = |(at_us, batch, index): &(i64, usize, usize)| {
             let (_, source, events) = &self.stash[*batch];
             let head = &events.heads()[*index];
@@ -369,21 +403,23 @@ impl Chain {
             let indexes = run.iter().map(|(_, _, index)| *index);
             self.twins.apply(events, indexes, *source, Stamp::Arrival { told_us: *time as i64 });
         }
-        self.stash = still_open(stash, limit_us);
+        self.stash = still_open(stash, stretch_us);
         for (time, (letters, dropped)) in std::mem::take(&mut self.stashed_letters) {
-            let is_closed = |letter: &DeadLetter| letter.at.0.max(time as i64) < limit_us;
+            let is_closed = |letter: &DeadLetter| letter.at.0.max(time as i64) < stretch_us;
             let (closed, open): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_closed);
             self.keep_letters((closed, dropped));
             if !open.is_empty() {
                 self.stashed_letters.push((time, (open, 0)));
             }
         }
+        stretch_us == limit_us
     }
 
     /// The time under which events go out: nothing later may go out under an earlier one.
     pub fn held_time(&self, frontiers: Frontiers) -> Option<u64> {
         match self.time {
             TimeMode::Live => Some(epoch::live(self.number, self.start.elapsed().as_millis() as u64)),
+            TimeMode::Recorded if self.is_held() => None,
             TimeMode::Recorded => frontiers.closed(),
         }
     }

@@ -26,7 +26,7 @@ use connectors::archive::ArchiveHandle;
 use connectors::clock::Clock;
 use connectors::outbox::OutboxHandle;
 use connectors::place::Place;
-use connectors::queue::Sender;
+use connectors::queue::{Sender, Waker};
 use connectors::source::SourceHandle;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -170,7 +170,9 @@ fn chained_steps<'scope>(
 ) -> ChainStreams<'scope> {
     let HandlerStreams { parcels, letters, control, boundaries } = streams;
     let mut builder = OperatorBuilder::new("ShadowingToDigitalEvents".into(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
+    let address = builder.operator_info().address;
+    chain.twins.inbox().set_waker(waker(scope.worker().sync_activator_for(address.to_vec())));
+    let activator = scope.activator_for(address);
     let mut parcels_in = builder.new_input(parcels, Exchange::new(|parcel: &Parcel| u64::from(parcel.to)));
     let mut letters_in = builder.new_input(letters, Pipeline);
     let mut control_in = builder.new_input(control, Exchange::new(Addressed::address));
@@ -201,8 +203,8 @@ fn chained_steps<'scope>(
             let least = |input: usize| frontiers[input].frontier().first().copied();
             let frontiers =
                 Frontiers { parcels: least(0), letters: least(1), control: least(2), boundaries: least(3) };
-            let has_ended = frontiers.have_ended();
             let answer = chain.go_on(frontiers);
+            let has_ended = frontiers.have_ended() && !chain.is_held();
             chain.twins.report();
             let mut out = deliveries_out.activate();
             let mut session = out.session(&*deliveries_cap);
@@ -225,6 +227,13 @@ fn chained_steps<'scope>(
         }
     });
     (deliveries, answers)
+}
+
+/// Wakes an operator from another thread. A worker that is gone has nothing to be woken for.
+fn waker(activator: SyncActivator) -> Waker {
+    Arc::new(move || {
+        let _ = activator.activate();
+    })
 }
 
 /// Step 5's way out.

@@ -9,6 +9,7 @@
 pub mod ask;
 pub mod bins;
 mod board;
+mod calls;
 mod chain;
 pub mod checkpoint;
 pub mod cluster;

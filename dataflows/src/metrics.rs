@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connectors::archive::ArchiveStats;
+use connectors::function::FunctionRunner;
 use connectors::sink::SinkStats;
 use connectors::source::SourceStats;
 
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub shed: AtomicU64,
     /// Results of functions that were no value of their property.
     pub refused_results: AtomicU64,
+    /// Calls of functions that were not made, as enough answers were awaited already.
+    pub calls_skipped: AtomicU64,
     /// Updates of twins that are done (rule 5.6).
     pub done_dropped: AtomicU64,
     /// Digital events by kind, in the order of `DigitalKind::ALL`.
@@ -46,8 +49,52 @@ pub struct Metrics {
     connectors: Mutex<Connectors>,
 }
 
+/// What is counted of one function.
+#[derive(Default)]
+pub struct FunctionStats {
+    /// Calls that were made, of a function outside.
+    pub calls: AtomicU64,
+    /// Updates that it gave no good answer to.
+    pub failures: AtomicU64,
+    /// Answers that nobody waited for any more.
+    pub forgotten: AtomicU64,
+    /// What went wrong last.
+    last_failure: Mutex<Option<String>>,
+}
+
+impl FunctionStats {
+    pub(crate) fn fail(&self, reason: &str) {
+        add(&self.failures, 1);
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() != Some(reason) {
+            *last = Some(reason.to_owned());
+        }
+    }
+
+    /// What went wrong last.
+    pub fn last_failure(&self) -> Option<String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A function of a type.
+#[derive(Clone)]
+pub struct FunctionEntry {
+    /// The type's name.
+    pub twin_type: String,
+    /// The function's name.
+    pub name: String,
+    /// Which of its versions runs.
+    pub version: u32,
+    /// What is counted.
+    pub stats: Arc<FunctionStats>,
+    /// What runs it, outside.
+    pub runner: Option<Arc<dyn FunctionRunner>>,
+}
+
 #[derive(Default)]
 struct Connectors {
+    functions: Vec<FunctionEntry>,
     sources: Vec<(String, Arc<SourceStats>)>,
     sinks: Vec<(String, Arc<SinkStats>)>,
     archives: Vec<Arc<ArchiveStats>>,
@@ -70,6 +117,15 @@ impl Metrics {
         let connectors = self.connectors();
         let taken = connectors.sources.iter().map(|(_, stats)| load(&stats.messages) + load(&stats.repeats));
         counted.chain(taken).fold(0, u64::wrapping_add)
+    }
+
+    /// The functions of each type, in the order of the job.
+    pub fn functions(&self) -> Vec<FunctionEntry> {
+        self.connectors().functions.clone()
+    }
+
+    pub(crate) fn set_functions(&self, functions: Vec<FunctionEntry>) {
+        self.connectors().functions = functions;
     }
 
     /// The sources of this process, by name.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connectors::archive::ArchiveSettings;
+use connectors::function::FunctionRunner;
 use connectors::outbox::OutboxHandle;
 use connectors::sink::{SinkHandle, SinkSetup};
 use connectors::source::{SourceHandle, SourceSetup};
@@ -22,6 +23,8 @@ pub struct Plan {
     pub job: String,
     /// Types of twins; their index is their number.
     pub types: Vec<TwinType>,
+    /// Functions outside, by type, in the order of [`Functions::outside`](operators::functions::Functions::outside).
+    pub functions: Vec<Vec<FunctionPlan>>,
     /// Sources; their index is their number.
     pub sources: Vec<SourcePlan>,
     /// Sinks; their index is their number.
@@ -46,6 +49,18 @@ pub enum TimeMode {
     /// The records' own arrival; they are processed in its order.
     Recorded,
 }
+
+/// A function that is called outside.
+pub struct FunctionPlan {
+    /// Its name in the job.
+    pub name: String,
+    /// Opens what runs it, in each process.
+    pub open: OpenFunction,
+}
+
+/// Opens what runs a function.
+pub type OpenFunction =
+    Box<dyn FnOnce() -> Result<Arc<dyn FunctionRunner>, Box<dyn Error + Send + Sync>> + Send>;
 
 /// A source of raw messages.
 pub struct SourcePlan {

@@ -113,6 +113,14 @@ pub enum RunError {
         /// What is wrong.
         error: Box<dyn Error + Send + Sync>,
     },
+    /// A function outside.
+    #[error("function `{name}`: {error}")]
+    Function {
+        /// Its name in the job.
+        name: String,
+        /// What is wrong.
+        error: Box<dyn Error + Send + Sync>,
+    },
     /// The types do not fit into one archive.
     #[error("the types do not fit into one archive: {0}")]
     Columns(String),

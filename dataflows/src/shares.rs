@@ -25,6 +25,7 @@ use operators::twin::TwinType;
 use tracing::{info, warn};
 
 use crate::ask::Replies;
+use crate::calls::{Calls, OpenFunctions};
 use crate::checkpoint::committer::{self, CheckpointStats, Commit, CommitterSetup};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
@@ -61,6 +62,7 @@ pub(crate) struct Shares {
     pub(crate) job_number: u32,
     pub(crate) generation: u64,
     pub(crate) types: Arc<Vec<TwinType>>,
+    pub(crate) functions: OpenFunctions,
     pub(crate) source_names: Vec<String>,
     pub(crate) listeners: Vec<ListenerPlan>,
     pub(crate) archive: Option<ArchivePlan>,
@@ -212,7 +214,8 @@ impl Shares {
         // Bins are dealt out evenly, and hashes fall evenly into bins.
         let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
         let sources = self.source_names.len();
-        Ok(Twins::new(self.types.clone(), sources, digital, twins_max, self.metrics.clone()))
+        let calls = Calls::new(&self.job, &self.types, self.functions.clone(), self.time);
+        Ok(Twins::new(self.types.clone(), sources, digital, calls, twins_max, self.metrics.clone()))
     }
 
     /// Gives each worker its twins, all at the same time.

@@ -19,20 +19,22 @@ use connectors::outbox::{OutboxId, Unsent};
 use connectors::parts::PartInfo;
 use connectors::sink::SinkSetup;
 use connectors::store::{self, Store};
+use operators::twin::TwinType;
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use tracing::info;
 
 use crate::ask::Asker;
+use crate::calls::OpenFunctions;
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::restore::{self, RestoreError};
 use crate::checkpoint::{CheckpointId, Manifest};
 use crate::cluster::{self, Identity};
 use crate::engine::{EndPort, Engine, Installation, Shape};
 use crate::graph::Parts;
-use crate::metrics::Metrics;
-use crate::plan::{CheckpointPlan, Limits, Plan, Sink, TimeMode};
+use crate::metrics::{FunctionEntry, Metrics};
+use crate::plan::{CheckpointPlan, FunctionPlan, Limits, Plan, Sink, TimeMode};
 use crate::publish::SinkPort;
 use crate::quarantine::{self, Reporter};
 use crate::quota::{Quota, Quotas, Rates};
@@ -99,8 +101,13 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     };
     let unsent = manifest.as_ref().map_or(&[][..], |manifest| &manifest.outboxes);
     let sinks = open_sinks(plan.sinks, &setup, processes, unsent, &metrics)?;
+    let mut types = plan.types;
+    if plan.time == TimeMode::Recorded {
+        types.iter_mut().for_each(|one| one.functions.wait_for_all());
+    }
+    let functions = open_functions(plan.functions, &types, &metrics)?;
     let has_shared_sources = plan.sources.iter().any(|source| source.is_shared);
-    let types = Arc::new(plan.types);
+    let types = Arc::new(types);
     let state = match manifest {
         Some(manifest) => Some(State {
             adaptation: match options.fresh {
@@ -116,6 +123,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         job_number,
         generation,
         types,
+        functions,
         source_names: plan.sources.iter().map(|source| source.name.clone()).collect(),
         listeners: plan.listeners,
         archive: plan.archive,
@@ -283,6 +291,41 @@ fn quotas(limits: &Limits, time: TimeMode, tenant: Option<Arc<Quota>>) -> Quotas
         TimeMode::Live => Quotas::new(own.into_iter().chain(tenant).collect(), limits.overload),
         TimeMode::Recorded => Quotas::default(),
     }
+}
+
+/// Opens what runs the functions outside, and counts for all functions that can fail or be called.
+fn open_functions(
+    plans: Vec<Vec<FunctionPlan>>,
+    types: &[TwinType],
+    metrics: &Metrics,
+) -> Result<OpenFunctions, RunError> {
+    let (mut open, mut entries) = (OpenFunctions::default(), Vec::new());
+    let mut plans = plans.into_iter();
+    for one in types {
+        let mut runners = Vec::new();
+        for FunctionPlan { name, open } in plans.next().unwrap_or_default() {
+            runners.push(open().map_err(|error| RunError::Function { name, error })?);
+        }
+        let of_type = one.functions.versions().map(|(name, version, _)| {
+            let place = one.functions.outside().iter().position(|outside| outside.name == *name);
+            FunctionEntry {
+                twin_type: one.name.clone(),
+                name: name.to_string(),
+                version,
+                stats: Arc::default(),
+                runner: place.and_then(|place| runners.get(place)).cloned(),
+            }
+        });
+        let mut of_type: Vec<FunctionEntry> = of_type.collect();
+        let number =
+            |entry: &FunctionEntry| one.functions.names().iter().position(|name| **name == *entry.name);
+        of_type.sort_by_key(number);
+        open.stats.push(of_type.iter().map(|entry| entry.stats.clone()).collect());
+        open.outside.push(runners);
+        entries.extend(of_type);
+    }
+    metrics.set_functions(entries);
+    Ok(open)
 }
 
 fn open_sinks(

@@ -11,20 +11,22 @@ use std::sync::Arc;
 use connectors::failpoint;
 use operators::batch::{Event, EventBatch};
 use operators::decode::DeadLetter;
-use operators::functions::Emitted;
-use operators::handler::{self, Augmented, NEVER_US, Physical};
+use operators::functions::Outcome;
+use operators::handler::{self, NEVER_US};
 use operators::life_cycle::Phase;
-use operators::shadowing::{TimeSource, Touched};
+use operators::steps;
 use operators::time::DigitalTime;
 use operators::twin::{Twin, TwinType};
 
 use crate::bins::{Bins, Slot};
+use crate::calls::Calls;
 use crate::digital::Digital;
 use crate::metrics::{Metrics, add};
 use crate::quarantine::{self, InHand};
 use crate::survey::Delays;
 use crate::wheel::{self, Wheel};
 
+mod calls;
 mod snapshot;
 mod walks;
 
@@ -41,6 +43,8 @@ pub struct Twins {
     wheel: Wheel,
     /// Step 5.
     pub digital: Digital,
+    /// Step 3, outside.
+    calls: Calls,
     sources: Vec<SourceState>,
     sweeps: VecDeque<Sweep>,
     /// The checkpoint that is being written.
@@ -97,6 +101,7 @@ struct Counts {
     events: u64,
     stale: u64,
     refused_results: u64,
+    calls_skipped: u64,
     done_dropped: u64,
     dead_letters: u64,
     twins: i64,
@@ -106,8 +111,7 @@ struct Counts {
 struct Scratch {
     slots: Vec<Option<Slot>>,
     due: Vec<Slot>,
-    touched: Touched,
-    emitted: Vec<Emitted>,
+    steps: steps::Scratch,
 }
 
 impl Twins {
@@ -116,6 +120,7 @@ impl Twins {
         types: Arc<Vec<TwinType>>,
         sources: usize,
         digital: Digital,
+        calls: Calls,
         twins_max: u64,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -124,6 +129,7 @@ impl Twins {
             bins: Bins::default(),
             wheel: Wheel::default(),
             digital,
+            calls,
             sources: vec![SourceState::default(); sources],
             sweeps: VecDeque::new(),
             snapshot: None,
@@ -182,10 +188,10 @@ impl Twins {
                     panic!("failpoint event.poison");
                 }
                 let at_us = match stamp {
-                    Stamp::Clock(_) => now_us,
-                    Stamp::Arrival { .. } => now_us.max(event.head.arrived_at.0),
+                    Stamp::Clock(_) => None,
+                    Stamp::Arrival { .. } => Some(now_us.max(event.head.arrived_at.0)),
                 };
-                self.apply_event(slot, event, at_us);
+                self.apply_event(slot, event, at_us.unwrap_or(now_us), at_us);
             }
         }
         quarantine::take_in_hand(None);
@@ -248,16 +254,33 @@ impl Twins {
         });
     }
 
-    /// One event through steps 2 to 5.
-    fn apply_event(&mut self, slot: Slot, event: Event<'_>, now_us: i64) {
+    /// One event through steps 2 to 5, unless it has to wait for an answer. `at_us` is when it is consolidated,
+    /// where that does not depend on the answer.
+    fn apply_event(&mut self, slot: Slot, event: Event<'_>, now_us: i64, at_us: Option<i64>) {
         self.catch_up(slot);
         self.will_change(slot);
-        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        let Some((_, twin)) = self.bins.get(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         if twin.life_cycle.phase() >= Phase::Done {
             self.counts.done_dropped += 1;
             return;
         }
+        let may_wait = !definition.functions.outside().is_empty() || !twin.waiting.is_empty();
+        if !may_wait || !self.hold(slot, &event, at_us, now_us) {
+            self.consolidate(slot, event, now_us, std::iter::empty());
+        }
+    }
+
+    /// One event through steps 2 to 5, with the answers that it has waited for.
+    fn consolidate<'o>(
+        &mut self,
+        slot: Slot,
+        event: Event<'_>,
+        now_us: i64,
+        outcomes: impl Iterator<Item = (u16, &'o Outcome)>,
+    ) {
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
+        let definition = &self.types[usize::from(twin.twin_type)];
         let wake_before_us = twin.handled.wake_us;
         // Not before a tick that has run: the wall clock may have stepped back since (rule 2.2).
         let last_us = handler::last_stamp_us(twin, &definition.terms);
@@ -265,46 +288,33 @@ impl Twins {
         if wake_before_us <= digital_at.0 {
             handler::tick(id, twin, definition, digital_at.0, &mut self.digital);
         }
-
-        // Step 2: shadowing.
-        let Scratch { touched, emitted, .. } = &mut self.scratch;
-        touched.clear();
-        emitted.clear();
-        let shadowed = twin.shadow.apply(&event, &definition.model, definition.clock, touched);
-
-        // Step 3: augmentation.
         let head = event.head;
-        let at_us = match shadowed.time_source {
-            TimeSource::Rejected => head.arrived_at.0,
-            TimeSource::Device | TimeSource::Arrival => head.physical_at.0,
-        };
-        self.counts.refused_results += definition.functions.run(
-            &mut twin.shadow,
-            &mut twin.augmentation,
-            &definition.model,
-            at_us,
-            touched,
-            emitted,
-        );
-
-        // Step 4: the twin handler, which hands on to step 5, the digital event handler.
         let source = definition.streams[usize::from(head.stream)].source;
         let lost_us = self.sources[usize::from(source)].lost_us;
-        let update = Augmented {
-            physical: Physical { event, shadowed, digital_at },
-            changed: &touched.changed,
-            emitted,
-            binds: lost_us.is_none_or(|lost_us| head.arrived_at.0 > lost_us),
-        };
-        handler::consolidate(id, twin, definition, &update, &mut self.digital);
+        let binds = lost_us.is_none_or(|lost_us| head.arrived_at.0 > lost_us);
+        let update = steps::Update { event, digital_at, binds };
+        let (scratch, out) = (&mut self.scratch.steps, &mut self.digital);
+        let applied = steps::apply(id, twin, definition, &update, outcomes, scratch, out);
 
         self.counts.events += 1;
-        self.counts.stale += u64::from(shadowed.stale);
-        if shadowed.observed {
+        self.counts.stale += u64::from(applied.shadowed.stale);
+        self.counts.refused_results += applied.refused;
+        self.counts.calls_skipped += applied.skipped;
+        if applied.shadowed.observed {
             self.lateness.add(digital_at.0.saturating_sub(head.physical_at.0));
             self.compute.add(digital_at.0.saturating_sub(head.arrived_at.0));
         }
-        let wake_us = twin.handled.wake_us;
+        let twin_type = twin.twin_type;
+        self.enter_wake(slot, wake_before_us);
+        if !self.scratch.steps.wanted.is_empty() {
+            self.make_calls(slot);
+        }
+        self.count_failed(twin_type, &event);
+    }
+
+    /// Enters a twin into the calendar where it is to be woken at another time than before.
+    fn enter_wake(&mut self, slot: Slot, wake_before_us: i64) {
+        let wake_us = self.bins.get(slot).map_or(NEVER_US, |(_, twin)| twin.handled.wake_us);
         if wake_us != wake_before_us && wake_us != NEVER_US {
             self.wheel.enter(wake_us, slot);
         }
@@ -369,6 +379,7 @@ impl Twins {
         add(&self.metrics.events, counts.events);
         add(&self.metrics.stale, counts.stale);
         add(&self.metrics.refused_results, counts.refused_results);
+        add(&self.metrics.calls_skipped, counts.calls_skipped);
         add(&self.metrics.done_dropped, counts.done_dropped);
         add(&self.metrics.dead_letters, counts.dead_letters);
         if counts.twins != 0 {

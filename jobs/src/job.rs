@@ -9,7 +9,7 @@ use crate::definition::secrets::{self, Lookup};
 use crate::definition::{self, Definition};
 use crate::document::{self, Document};
 use crate::findings::{Finding, Findings, Severity};
-use crate::plan;
+use crate::{plan, sources};
 
 /// Longest job file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -21,6 +21,8 @@ pub struct Job {
     pub definition: Definition,
     /// What is likely not meant.
     pub warnings: Findings,
+    /// Its text, whole: sources that stood in files beside it are in it.
+    pub text: String,
     checked: Checked,
 }
 
@@ -51,7 +53,12 @@ impl Job {
             return Err(unreadable(reason));
         }
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        Self::parse(&name, &text, lookup).map_err(JobError::Invalid)
+        let invalid = |findings| JobError::Invalid(Findings::new(&name, &text, findings));
+        let mut document = document::parse(&name, &text).map_err(invalid)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let files = sources::read(&mut document, folder).map_err(invalid)?;
+        let job = Self::from_document(document, lookup).map_err(JobError::Invalid)?;
+        Ok(Self { text: sources::inlined(&text, files), ..job })
     }
 
     /// Reads and checks a text; `name` is what messages call it.
@@ -73,7 +80,7 @@ impl Job {
         let is_good = all.iter().all(|finding| finding.severity == Severity::Warning);
         let warnings = Findings::new(&document.name, &document.text, all);
         match is_good {
-            true => Ok(Self { definition, warnings, checked }),
+            true => Ok(Self { definition, warnings, text: document.text, checked }),
             false => Err(warnings),
         }
     }

@@ -26,4 +26,5 @@ pub mod service;
 mod session;
 pub mod signals;
 pub mod simulation;
+mod sources;
 pub mod summary;

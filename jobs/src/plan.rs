@@ -3,16 +3,19 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use connectors::function::{http, python};
 use connectors::sink::SinkSetup;
 use connectors::source::SourceSetup;
 use connectors::{file, kafka, mqtt, webhook};
 use dataflows::plan::{
-    ArchivePlan, CheckpointPlan, Limits, OpenSink, OpenSource, Plan, SinkPlan, SourcePlan,
+    ArchivePlan, CheckpointPlan, FunctionPlan, Limits, OpenFunction, OpenSink, OpenSource, Plan, SinkPlan,
+    SourcePlan,
 };
 use operators::decode::Decoder;
 
 use crate::checks::{Checked, SinkOf, client_id, group};
-use crate::definition::{ConnectionSettings, Definition};
+use crate::definition::functions::{FunctionDefinition, KindDefinition};
+use crate::definition::{ConnectionSettings, Definition, TypeSettings};
 
 /// Puts a plan together.
 pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
@@ -43,8 +46,10 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
             open: open_sink(&sink, connection, identity(&sink.connection)),
         }
     });
+    let functions = checked.types.iter().map(|one| open_functions(&definition.types[&one.name]));
     Plan {
         job: definition.job.clone(),
+        functions: functions.collect(),
         types: checked.types,
         sources: sources.collect(),
         sinks: sinks.collect(),
@@ -68,6 +73,22 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
             priority: definition.limits.priority.into(),
         },
     }
+}
+
+/// Functions outside of a type, in the order of the job.
+fn open_functions(settings: &TypeSettings) -> Vec<FunctionPlan> {
+    let plan = |(name, function): (&String, &FunctionDefinition)| {
+        let open: OpenFunction = match function.kind.clone() {
+            KindDefinition::Inside(_) => return None,
+            KindDefinition::Http(settings) => Box::new(move || Ok(http::start(&settings)?)),
+            KindDefinition::Python(python) => {
+                let name = name.clone();
+                Box::new(move || Ok(python::start(&name, &python.code, python.settings)?))
+            }
+        };
+        Some(FunctionPlan { name: name.clone(), open })
+    };
+    settings.augmentation.iter().filter_map(plan).collect()
 }
 
 /// `identity` is how the source shows itself: a client id, or a group.

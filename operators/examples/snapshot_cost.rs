@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 use operators::adaptation::Adaptation;
-use operators::batch::{ClaimedTime, Event, EventBatch, HeadParts};
+use operators::batch::{ClaimedTime, EventBatch, HeadParts};
 use operators::entanglement::{EntanglementSettings, ExpectedRate, Terms};
-use operators::functions::Functions;
-use operators::handler::{self, Augmented, DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
+use operators::functions::{FunctionSettings, Functions};
+use operators::handler::{self, DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
 use operators::layout::Layout;
 use operators::model::{ModelSettings, Value, compile};
-use operators::shadowing::Touched;
+use operators::steps::{self, Scratch, Update};
 use operators::time::{ArrivalTime, DeviceTime, DigitalTime};
 use operators::twin::{StreamOf, Twin, TwinType};
 
@@ -43,7 +43,7 @@ fn device(window: &str, rate: &str) -> TwinType {
         .expect("well formed"),
         ..ModelSettings::default()
     };
-    let functions: IndexMap<_, _> = serde_json::from_str(
+    let functions: IndexMap<String, FunctionSettings> = serde_json::from_str(
         r#"{"temperature_f": {"linear": {"of": "temperature", "factor": 1.8, "offset": 32}}}"#,
     )
     .expect("well formed");
@@ -64,7 +64,7 @@ fn device(window: &str, rate: &str) -> TwinType {
 /// A twin that was updated so often, every so many microseconds or a little later.
 fn twin(number: usize, definition: &TwinType, updates: usize, gap_us: i64) -> Twin {
     let mut twin = Twin::new(0, definition);
-    let (mut touched, mut emitted) = (Touched::default(), Vec::new());
+    let mut scratch = Scratch::default();
     let mut at_us = 1_646_847_376_104_000 + number as i64 * 977;
     for update in 0..updates {
         at_us += gap_us + (update * 7_919 % 1_009) as i64;
@@ -83,20 +83,8 @@ fn twin(number: usize, definition: &TwinType, updates: usize, gap_us: i64) -> Tw
             live: true,
         };
         batch.finish(mark, "p", parts);
-        let event: Event<'_> = batch.event(0);
-        touched.clear();
-        emitted.clear();
-        let shadowed = twin.shadow.apply(&event, &definition.model, definition.clock, &mut touched);
-        let (shadow, memory) = (&mut twin.shadow, &mut twin.augmentation);
-        definition.functions.run(shadow, memory, &definition.model, at_us, &mut touched, &mut emitted);
-        let digital_at = DigitalTime(at_us + 150);
-        let augmented = Augmented {
-            physical: Physical { event, shadowed, digital_at },
-            changed: &touched.changed,
-            emitted: &emitted,
-            binds: true,
-        };
-        handler::consolidate("p", &mut twin, definition, &augmented, &mut Nobody);
+        let update = Update { event: batch.event(0), digital_at: DigitalTime(at_us + 150), binds: true };
+        steps::apply("p", &mut twin, definition, &update, std::iter::empty(), &mut scratch, &mut Nobody);
     }
     twin
 }
@@ -136,7 +124,9 @@ fn measure(name: &str, definition: TwinType, updates: usize, gap_us: i64) {
     for _ in 0..ROUNDS {
         kept.clear();
         let begin = Instant::now();
-        kept.extend(records().map(|record| Twin::read(record).expect("it was written")));
+        kept.extend(
+            records().map(|record| Twin::read(record, operators::snapshot::VERSION).expect("it was written")),
+        );
         read_ns = read_ns.min(begin.elapsed().as_nanos() as f64 / TWINS as f64);
         kept.clear();
         let begin = Instant::now();

@@ -26,6 +26,7 @@ use crate::model::{KindName, STREAMS_MAX};
 use crate::shadowing::restore::Origin;
 use crate::snapshot::SnapshotError;
 use crate::twin::{Twin, TwinType};
+use crate::waiting::{PropertyNow, WaitingChange};
 
 /// Why the twins of a checkpoint cannot be those of the job, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +86,8 @@ struct TypeAdaptation {
     properties: Option<Vec<Origin>>,
     /// By the numbers of the memories now.
     memories: Option<Vec<MemoryOrigin>>,
+    /// For what waits.
+    waiting: Option<WaitingChange>,
     window: Option<WindowChange>,
     /// The terms now, under which the twin is woken.
     terms: Terms,
@@ -114,6 +117,7 @@ impl Adaptation {
                 to: place as u16,
                 properties: comparison.properties(),
                 memories: comparison.memories(),
+                waiting: comparison.waiting(place as u16, number as u16),
                 window: comparison.window(),
                 terms: now[place].terms.clone(),
             });
@@ -131,7 +135,7 @@ impl Adaptation {
 
     /// Reads the record of a twin, checks it against the layout that it was written under, and adapts it.
     pub fn restore(&self, bytes: &[u8]) -> Result<Twin, SnapshotError> {
-        let twin = Twin::read(bytes)?;
+        let twin = Twin::read(bytes, self.before.records)?;
         self.before.check(&twin)?;
         Ok(self.apply(twin))
     }
@@ -149,7 +153,11 @@ impl Adaptation {
 
 impl TypeAdaptation {
     fn is_identity(&self) -> bool {
-        self.from == self.to && self.properties.is_none() && self.memories.is_none() && self.window.is_none()
+        self.from == self.to
+            && self.properties.is_none()
+            && self.memories.is_none()
+            && self.waiting.is_none()
+            && self.window.is_none()
     }
 
     fn apply(&self, mut twin: Twin) -> Twin {
@@ -159,6 +167,9 @@ impl TypeAdaptation {
         }
         if let Some(origins) = &self.memories {
             twin.augmentation = twin.augmentation.adapt(origins);
+        }
+        if let Some(change) = &self.waiting {
+            twin.waiting = twin.waiting.adapt(change);
         }
         if let Some(change) = &self.window {
             twin.entanglement = twin.entanglement.adapt(change, twin.handled.digital_at.0);
@@ -273,6 +284,34 @@ impl Comparison<'_> {
         let stay = before.len() == origins.len()
             && (0..).zip(&origins).all(|(number, origin)| *origin == MemoryOrigin::Kept(number));
         (!stay).then_some(origins)
+    }
+
+    /// What waits names properties, events, streams and functions by their numbers.
+    fn waiting(&mut self, twin_type: u16, twin_type_before: u16) -> Option<WaitingChange> {
+        let (before, now) = (self.before, self.now);
+        let places = |before: &[String], now: &[String]| {
+            let now = numbers(now.iter().map(String::as_str));
+            before.iter().map(|name| now.get(name.as_str()).map(|number| *number as u16)).collect()
+        };
+        let names = |properties: &[PropertyLayout]| properties.iter().map(|one| one.name.clone()).collect();
+        let (before_names, now_names): (Vec<String>, Vec<String>) =
+            (names(&before.properties), names(&now.properties));
+        let to: Vec<Option<u16>> = places(&before_names, &now_names);
+        let words = |from: usize, to: u16| {
+            let (from, to) = (&before.properties[from], &now.properties[usize::from(to)]);
+            (from.kind == KindName::Enum).then(|| places(&from.values, &to.values))
+        };
+        let property = |(from, to): (usize, Option<u16>)| {
+            to.map(|number| PropertyNow { number, words: words(from, number) })
+        };
+        let change = WaitingChange {
+            twin_type,
+            properties: to.into_iter().enumerate().map(property).collect(),
+            events: places(&before.events, &now.events),
+            streams: places(&before.streams, &now.streams),
+            outside: places(&before.called, &now.called),
+        };
+        (twin_type != twin_type_before || !change.is_identity()).then_some(change)
     }
 
     fn window(&mut self) -> Option<WindowChange> {

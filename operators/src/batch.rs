@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Kind, Value};
 use crate::time::{ArrivalTime, DeviceTime};
+use crate::waiting::{Sizes, WaitingChange};
 
 /// What an event says of its device time (rule 3.3, before it is judged).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +247,63 @@ impl EventBatch {
         }
         let id_start = self.text.len() as u32;
         self.text.push_str(event.id);
-        self.heads.push(Head { id_start, cell_start, ..*event.head });
+        let cell_len = event.cells.len() as u16;
+        self.heads.push(Head { id_start, cell_start, cell_len, ..*event.head });
+    }
+
+    /// Whether it holds one event that names only what there is, in texts that there are.
+    pub(crate) fn is_sound(&self, sizes: Sizes) -> bool {
+        let [head] = &self.heads[..] else { return false };
+        let (start, len) = (head.cell_start as usize, usize::from(head.cell_len));
+        let is_known = |cell: &Cell| match cell.kind {
+            CellKind::Event => usize::from(cell.index) < sizes.events,
+            _ => usize::from(cell.index) < sizes.properties,
+        };
+        usize::from(head.stream) < sizes.streams
+            && start.checked_add(len).is_some_and(|end| end <= self.cells.len())
+            && self.cells.iter().all(is_known)
+    }
+
+    /// The same events under another model: what is no longer there is left out.
+    pub(crate) fn adapt(&self, change: &WaitingChange) -> Self {
+        let mut adapted = Self::default();
+        for event in self.events() {
+            let mark = adapted.begin();
+            for cell in event.cells {
+                let mut cell = *cell;
+                let (index, words) = match cell.kind {
+                    CellKind::Event => (known(&change.events, cell.index), &None),
+                    _ => match change.properties.get(usize::from(cell.index)) {
+                        Some(Some(now)) => (Some(now.number), &now.words),
+                        _ => (None, &None),
+                    },
+                };
+                let Some(index) = index else { continue };
+                cell.index = index;
+                if let Some(words) = words {
+                    let Some(word) = known(words, cell.bits as u16) else { continue };
+                    cell.bits = u64::from(word);
+                }
+                if cell.kind.is_text() {
+                    cell.bits = adapted.push_text(cell.text(event.text));
+                }
+                adapted.cells.push(cell);
+            }
+            let stream = known(&change.streams, event.head.stream);
+            let id_start = adapted.text.len() as u32;
+            adapted.text.push_str(event.id);
+            adapted.heads.push(Head {
+                id_start,
+                cell_start: mark.cells as u32,
+                cell_len: adapted.pushed(mark) as u16,
+                twin_type: change.twin_type,
+                // What a removed stream has sent is taken, and is no observation any more.
+                stream: stream.unwrap_or(0),
+                live: event.head.live && stream.is_some(),
+                ..*event.head
+            });
+        }
+        adapted
     }
 
     fn push_cell(&mut self, mark: Mark, cell: Cell) {
@@ -281,6 +338,18 @@ impl<'a> Event<'a> {
         let events = self.cells.iter().filter(|cell| cell.kind == CellKind::Event);
         events.map(move |cell| (cell.index, cell.text(text)))
     }
+}
+
+impl<'a> Event<'a> {
+    /// The same event without its values.
+    pub(crate) fn without_values(self) -> Self {
+        Self { cells: &[], ..self }
+    }
+}
+
+/// What a number is now.
+fn known(numbers: &[Option<u16>], number: u16) -> Option<u16> {
+    numbers.get(usize::from(number)).copied().flatten()
 }
 
 impl CellKind {

@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 
 use crate::batch::{ClaimedTime, Event, EventBatch, HeadParts};
 use crate::entanglement::{EntanglementSettings, ExpectedRate, Terms};
-use crate::functions::{FunctionSettings, Functions};
-use crate::handler::{self, Augmented, DigitalEvents, Physical};
+use crate::functions::{CallSettings, FunctionKind, FunctionSettings, FunctionSpec, Functions};
+use crate::handler::{self, DigitalEvents};
 use crate::model::{EventSettings, Kind, Model, ModelSettings, PropertySettings, Value, compile};
-use crate::shadowing::{TimeSource, Touched};
+use crate::steps;
 use crate::time::{ArrivalTime, DeviceTime, DigitalTime};
 use crate::twin::{StreamOf, Twin, TwinType};
 
@@ -21,6 +21,8 @@ struct Parts {
     properties: IndexMap<String, PropertySettings>,
     events: IndexMap<String, EventSettings>,
     functions: IndexMap<String, FunctionSettings>,
+    /// Names of functions that are called outside, and what stands beside their kind.
+    outside: IndexMap<String, CallSettings>,
     entanglement: EntanglementSettings,
     /// The rate of each.
     streams: IndexMap<String, ExpectedRate>,
@@ -29,13 +31,24 @@ struct Parts {
 /// A type with these [`Parts`], as JSON.
 pub(crate) fn twin_type(name: &str, parts: &str) -> TwinType {
     let parts: Parts = serde_json::from_str(parts).expect("the case is well formed");
-    let Parts { properties, events, functions, entanglement: settings, streams } = parts;
+    let Parts { properties, events, functions, outside, entanglement: settings, streams } = parts;
     let model = compile(&ModelSettings { properties, events, ..ModelSettings::default() });
     let model = model.expect("the model is good");
+    let mut specs: IndexMap<String, FunctionSpec> =
+        functions.into_iter().map(|(name, settings)| (name, settings.into())).collect();
+    for (name, call) in outside {
+        specs.insert(name, FunctionSpec { kind: FunctionKind::Outside("http"), call, version: 3 });
+    }
+    // What no function writes, streams do.
+    let is_mapped = |number: &u16| !specs.contains_key(&model.properties[usize::from(*number)].name);
+    let mapped: Vec<u16> = match specs.values().any(|spec| spec.call != CallSettings::default()) {
+        true => (0..model.properties.len() as u16).filter(is_mapped).collect(),
+        false => Vec::new(),
+    };
     let rates: Vec<ExpectedRate> = streams.values().copied().collect();
     TwinType {
         name: name.to_owned(),
-        functions: Functions::compile(&functions, &model, &[]).expect("the functions are good"),
+        functions: Functions::compile(&specs, &model, &mapped).expect("the functions are good"),
         model,
         clock: (&settings.clock).into(),
         terms: Terms::compile(&settings, &rates).expect("the settings are good"),
@@ -132,19 +145,7 @@ pub(crate) fn apply(
     }
     let batch = update.batch(id, &definition.model);
     let event: Event<'_> = batch.event(0);
-    let (mut touched, mut emitted) = (Touched::default(), Vec::new());
-    let shadowed = twin.shadow.apply(&event, &definition.model, definition.clock, &mut touched);
-    let at_us = match shadowed.time_source {
-        TimeSource::Rejected => update.arrived_us,
-        TimeSource::Device | TimeSource::Arrival => update.physical_us,
-    };
-    let (shadow, memory) = (&mut twin.shadow, &mut twin.augmentation);
-    definition.functions.run(shadow, memory, &definition.model, at_us, &mut touched, &mut emitted);
-    let augmented = Augmented {
-        physical: Physical { event, shadowed, digital_at },
-        changed: &touched.changed,
-        emitted: &emitted,
-        binds: update.binds,
-    };
-    handler::consolidate(id, twin, definition, &augmented, out);
+    let update = steps::Update { event, digital_at, binds: update.binds };
+    let mut scratch = steps::Scratch::default();
+    steps::apply(id, twin, definition, &update, std::iter::empty(), &mut scratch, out);
 }

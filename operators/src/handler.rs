@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Event;
 use crate::entanglement::{Lateness, Measure, Observation, Terms};
-use crate::functions::Emitted;
+use crate::functions::{Emitted, EmittedValue, FUNCTIONS_MAX};
 use crate::life_cycle::{Phase, Reason, Transition};
 use crate::shadowing::{Shadowed, TimeSource};
 use crate::snapshot::{SnapshotError, is_time, require};
@@ -38,7 +38,9 @@ impl Handled {
     /// Checks that what was decoded is of a twin with so many updates.
     pub(crate) fn check(&self, updates: u64) -> Result<(), SnapshotError> {
         let digital_us = self.digital_at.0;
-        require(self.revision <= updates, "it has more revisions than updates")?;
+        // One for the update itself, and one for each answer that came after it.
+        let revisions_max = updates.saturating_mul(1 + FUNCTIONS_MAX as u64);
+        require(self.revision <= revisions_max, "it has more revisions than its updates can have made")?;
         let is_fresh = digital_us == i64::MIN && !self.wants_sample;
         require(is_time(digital_us) || is_fresh, "it was updated at no time")
     }
@@ -196,6 +198,32 @@ pub fn consolidate(
     schedule(twin, &definition.terms, at_us, hastens || transitions[1].is_some());
 }
 
+/// Announces what a function wrote after its update had been consolidated: a state of its own where a value
+/// changed. It is no observation, as nothing was heard.
+pub(crate) fn recompute(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    answer: &Augmented<'_>,
+    out: &mut impl DigitalEvents,
+) {
+    let Augmented { physical, changed, emitted, .. } = answer;
+    let at_us = physical.digital_at.0;
+    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    if !changed.is_empty() {
+        twin.handled.digital_at = physical.digital_at;
+        twin.handled.revision += 1;
+    }
+    let of = Of { id, definition, twin };
+    if !changed.is_empty() {
+        out.state(of, &State { physical, changed, odte: measure.odte });
+    }
+    announce_events(of, physical, emitted, out);
+    if !changed.is_empty() {
+        schedule(twin, &definition.terms, at_us, false);
+    }
+}
+
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
 pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
     let terms = &definition.terms;
@@ -301,7 +329,10 @@ fn judge(twin: &mut Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Optio
 /// The events of the physical twin, then those of functions; numbered by name.
 fn announce_events(of: Of<'_>, physical: &Physical<'_>, emitted: &[Emitted], out: &mut impl DigitalEvents) {
     let heard = physical.event.events().map(|(event, json)| (event, HappenedValue::Json(json)));
-    let computed = emitted.iter().map(|one| (one.event, HappenedValue::Number(one.value)));
+    let computed = emitted.iter().map(|one| match &one.value {
+        EmittedValue::Number(number) => (one.event, HappenedValue::Number(*number)),
+        EmittedValue::Json(json) => (one.event, HappenedValue::Json(json)),
+    });
     let mut seen: Vec<u16> = Vec::new();
     for (event, value) in heard.chain(computed) {
         let index = seen.iter().filter(|other| **other == event).count() as u32;

@@ -9,13 +9,17 @@ use crate::entanglement::WINDOW_US;
 pub use crate::functions::{FunctionLayout, MemoryKind};
 use crate::model::{Kind, KindName, Property};
 use crate::shadowing::restore::Bits;
-use crate::snapshot::{SnapshotError, require};
+use crate::snapshot::{SnapshotError, VERSION, require};
 use crate::twin::{Twin, TwinType};
+use crate::waiting::Sizes;
 
 /// The types of a job, as far as the records of its twins rely on them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
+    /// Version of the records.
+    #[serde(default = "first_version")]
+    pub records: u16,
     /// By their numbers.
     pub types: Vec<TypeLayout>,
 }
@@ -32,6 +36,9 @@ pub struct TypeLayout {
     pub events: Vec<String>,
     /// In the order of their memories.
     pub functions: Vec<FunctionLayout>,
+    /// Names of the functions outside, by their places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<String>,
     /// Names, by their numbers.
     pub streams: Vec<String>,
     /// The window of entanglement, on which the times of observations depend.
@@ -55,10 +62,15 @@ pub struct PropertyLayout {
     pub items: Option<KindName>,
 }
 
+/// Layouts of version 1 did not say it.
+fn first_version() -> u16 {
+    1
+}
+
 impl Layout {
     /// The layout of a job's types.
     pub fn of(types: &[TwinType]) -> Self {
-        Self { types: types.iter().map(TypeLayout::of).collect() }
+        Self { records: VERSION, types: types.iter().map(TypeLayout::of).collect() }
     }
 
     /// Checks that a decoded twin is one that this layout's job could have written: with any other, a
@@ -76,6 +88,7 @@ impl TypeLayout {
             properties: definition.model.properties.iter().map(PropertyLayout::of).collect(),
             events: definition.model.events.clone(),
             functions: definition.functions.layouts(&definition.model),
+            called: definition.functions.called(),
             streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
             window_us: definition.terms.window_us,
         }
@@ -85,11 +98,23 @@ impl TypeLayout {
         require(WINDOW_US.contains(&self.window_us), "its type has no window")?;
         twin.shadow.check(self.properties.iter().map(PropertyLayout::bits))?;
         twin.augmentation.check(self.functions.iter().filter_map(|function| function.memory))?;
+        twin.waiting.check(self.sizes())?;
         twin.entanglement.check(self.streams.len(), self.window_us, twin.handled.digital_at.0)?;
         let is_bound = twin.life_cycle.phase().is_bound();
         require(twin.entanglement.was_bound() || !is_bound, "it is bound, and never was")?;
         twin.life_cycle.check()?;
         twin.handled.check(twin.shadow.update())
+    }
+}
+
+impl TypeLayout {
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            properties: self.properties.len(),
+            events: self.events.len(),
+            streams: self.streams.len(),
+            outside: self.called.len(),
+        }
     }
 }
 

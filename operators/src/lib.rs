@@ -27,6 +27,8 @@ mod packed;
 pub mod problem;
 pub mod shadowing;
 pub mod snapshot;
+pub mod steps;
 pub mod time;
 pub mod twin;
 pub mod view;
+pub mod waiting;

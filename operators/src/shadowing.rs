@@ -229,10 +229,39 @@ impl Shadow {
         }
     }
 
-    /// Sets a property that a function computed; whether its value differs from before. Its
-    /// ordering time is that of the update.
-    pub fn compute(&mut self, model: &Model, property: u16, value: Value<'_>) -> bool {
-        self.set(model, property, value, UNORDERED)
+    /// Sets a property that a version of a function computed; whether its value differs from before. No
+    /// device time orders it, so the version stands in the place of one.
+    pub fn compute(&mut self, model: &Model, property: u16, value: Value<'_>, version: u32) -> bool {
+        self.set(model, property, value, UNORDERED + i64::from(version))
+    }
+
+    /// The version of the function that gave a computed property its value.
+    pub fn version(&self, property: u16) -> Option<u32> {
+        let slot = self.slots.get(usize::from(property)).filter(|slot| slot.ordered_at != UNSET)?;
+        u32::try_from(slot.ordered_at - UNORDERED).ok()
+    }
+
+    /// Takes the value of a property away; whether it had one.
+    pub(crate) fn unset(&mut self, model: &Model, property: u16) -> bool {
+        let slot = &mut self.slots[usize::from(property)];
+        if slot.ordered_at == UNSET {
+            return false;
+        }
+        let place = slot.bits;
+        *slot = Slot { bits: 0, ordered_at: UNSET };
+        if is_text(&model.properties[usize::from(property)].kind)
+            && let Some(texts) = &mut self.texts
+        {
+            texts.swap_remove(place as usize);
+            // The last text has taken its place.
+            let moved = texts.len() as u64;
+            for (slot, property) in self.slots.iter_mut().zip(&model.properties) {
+                if slot.ordered_at != UNSET && slot.bits == moved && is_text(&property.kind) {
+                    slot.bits = place;
+                }
+            }
+        }
+        true
     }
 
     fn set(&mut self, model: &Model, property: u16, value: Value<'_>, ordered_at: i64) -> bool {
@@ -297,6 +326,11 @@ impl Shadow {
             }
         }
     }
+}
+
+/// Whether values of a kind stand among the texts.
+fn is_text(kind: &Kind) -> bool {
+    matches!(kind, Kind::String | Kind::Array { .. } | Kind::Object)
 }
 
 /// Rule 3.3: whether the time that the device claims is near enough to its arrival.

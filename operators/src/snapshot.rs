@@ -7,18 +7,17 @@
 //! ```
 //!
 //! The bytes are those of postcard: the parts of the record in their order, numbers as varints. They
-//! say nothing of the model, which a checkpoint keeps once, as a [`Layout`](crate::layout::Layout),
-//! and carry no head and no checksum, which belong to the file that they stand in; that file notes
-//! [`VERSION`]. A reader trusts neither: damaged bytes are an error, or a twin that contradicts its
+//! say nothing of the model, which a checkpoint keeps once, as a [`Layout`](crate::layout::Layout)
+//! with their [`VERSION`], and carry no head and no checksum, which belong to the file that they stand in. A reader trusts neither: damaged bytes are an error, or a twin that contradicts its
 //! layout, never a panic, now or at a later update.
 
 use postcard::ser_flavors::Flavor;
 
 use crate::twin::Twin;
 
-/// Version of the record, for the head of the file that it stands in. It grows when the bytes of a
+/// Version of the record. It grows when the bytes of a
 /// record change their meaning.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Why the bytes are not the record of a twin.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -29,6 +28,11 @@ pub enum SnapshotError {
     /// The record ends before its bytes do.
     #[error("the record of a twin is damaged: {0} bytes follow it; restore from an earlier checkpoint")]
     TooLong(usize),
+    /// It is of a version that this program does not know.
+    #[error(
+        "the record of a twin is of version {0}; this program reads up to version {VERSION}: use a newer one"
+    )]
+    Unknown(u16),
     /// It is a record, but not one that its type could have written.
     #[error("the record of a twin contradicts its type: {0}; restore from an earlier checkpoint")]
     Contradiction(&'static str),
@@ -55,10 +59,19 @@ impl Twin {
         written.expect("a twin has only parts of known length, and a vector takes all bytes");
     }
 
-    /// Reads a record that is exactly these bytes. What it says is not believed yet: see
+    /// Reads a record that is exactly these bytes, of this version. What it says is not believed yet: see
     /// [`Layout::check`](crate::layout::Layout::check), and
     /// [`Adaptation::restore`](crate::adaptation::Adaptation::restore), which does both.
-    pub fn read(bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn read(bytes: &[u8], version: u16) -> Result<Self, SnapshotError> {
+        match version {
+            // Nothing waited when those were written, which is one byte at the end since.
+            1 => Self::read_present(&[bytes, &[0]].concat()),
+            VERSION => Self::read_present(bytes),
+            _ => Err(SnapshotError::Unknown(version)),
+        }
+    }
+
+    fn read_present(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let (twin, rest) = postcard::take_from_bytes(bytes)?;
         if rest.is_empty() { Ok(twin) } else { Err(SnapshotError::TooLong(rest.len())) }
     }

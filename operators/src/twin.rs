@@ -8,6 +8,7 @@ use crate::handler::Handled;
 use crate::life_cycle::LifeCycle;
 use crate::model::Model;
 use crate::shadowing::{ClockLimits, Shadow};
+use crate::waiting::Waiting;
 
 /// A type of twin, compiled: everything that all twins of the type share.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Twin {
     pub life_cycle: LifeCycle,
     /// Step 4c: revision and times of the consolidated state.
     pub handled: Handled,
+    /// Step 3, outside: updates that wait for answers. It stands last, as records of version 1 have none.
+    pub waiting: Waiting,
 }
 
 impl Twin {
@@ -64,6 +67,7 @@ impl Twin {
             entanglement: Entanglement::default(),
             life_cycle: LifeCycle::default(),
             handled: Handled::default(),
+            waiting: Waiting::default(),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod browser;
 pub mod chance;
 pub mod client;
 pub mod cluster;
+pub mod endpoint;
 pub mod http;
 pub mod kafka;
 pub mod program;

@@ -18,7 +18,7 @@ use operators::bus::Bus;
 use operators::decode::{Decoder, Route, StreamPlan, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::{EntanglementSettings, Terms};
-use operators::functions::Functions;
+use operators::functions::{FunctionSpec, Functions};
 use operators::model::{ModelSettings, compile};
 use operators::twin::{StreamOf, TwinType};
 use serde_json::Value;
@@ -133,6 +133,7 @@ impl Site {
         Plan {
             job: "simulated".into(),
             types: vec![definition],
+            functions: Vec::new(),
             sources: vec![SourcePlan {
                 name: "script".into(),
                 decoder,
@@ -200,7 +201,7 @@ fn machine() -> (TwinType, Decoder) {
     let decoder = Decoder::new(0, streams.iter().enumerate().map(route).collect());
     let definition = TwinType {
         name: "machine".into(),
-        functions: Functions::compile(&IndexMap::new(), &model, &[0]).expect("there is none"),
+        functions: Functions::compile::<FunctionSpec>(&IndexMap::new(), &model, &[0]).expect("there is none"),
         clock: (&entanglement.clock).into(),
         terms: Terms::compile(&entanglement, &rates).expect("the terms are good"),
         sources: vec![0],

@@ -9,6 +9,7 @@
 //! answered exactly once, be it by a [`Failure`]. What the bytes mean is the business of who calls: a call
 //! carries one JSON object, and so does an answer.
 
+pub mod http;
 pub mod python;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,6 +72,18 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// The function was not called at all.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Unavailable, message)
+    }
+}
+
 /// Kinds of failure, as they are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
@@ -109,7 +122,7 @@ impl std::fmt::Display for FailureKind {
 }
 
 /// A function that is called outside of the engine's threads. Dropping the last handle ends what it runs.
-pub trait Outside: Send + Sync {
+pub trait FunctionRunner: Send + Sync {
     /// Takes a call, or gives it back where there is no room. Never waits.
     fn call(&self, call: Call) -> Result<(), Call>;
 

@@ -174,7 +174,7 @@ mod tests {
             twins: 5,
             recorded: false,
             sources: vec![SourceMark { name: "plant".into(), next: Place::at(42), lost_us: Some(7) }],
-            layout: Layout { types: Vec::new() },
+            layout: Layout { records: 1, types: Vec::new() },
             parts: vec![PartInfo {
                 name: part_name(CheckpointId { generation: 3, number: 17 }, 1),
                 bytes: 100,

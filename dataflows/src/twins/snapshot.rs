@@ -127,8 +127,11 @@ impl Twins {
     /// Takes over a twin from a checkpoint, each once.
     pub fn restore(&mut self, id: &str, twin: Twin) {
         let hash = operators::id::hash(id.as_bytes());
-        let wake_us = twin.handled.wake_us;
+        let (wake_us, waits) = (twin.handled.wake_us, !twin.waiting.is_empty());
         let slot = self.insert(hash, id, twin);
+        if waits {
+            self.resume_calls(slot);
+        }
         if wake_us != NEVER_US {
             self.wheel.enter(wake_us, slot);
         }

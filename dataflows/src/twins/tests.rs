@@ -19,8 +19,9 @@ mod asked;
 use asked::{ask, surveyed};
 
 use super::*;
+use crate::calls::OpenFunctions;
 use crate::digital::Delivery;
-use crate::plan::ListenerPlan;
+use crate::plan::{ListenerPlan, TimeMode};
 
 /// A type whose first stream comes from the first of these sources, and so on; settles at once.
 fn twin_type(name: &str, sources: &[u16]) -> TwinType {
@@ -62,7 +63,8 @@ fn worker(twins_max: u64) -> Twins {
     let envelope = Envelope::new("line", 1, types.iter());
     let digital =
         Digital::new(envelope, vec![listener], &[false], Some(rows.expect("the columns do not clash")));
-    Twins::new(Arc::new(types), 2, digital, twins_max, Arc::new(Metrics::default()))
+    let calls = Calls::new("line", &types, OpenFunctions::default(), TimeMode::Live);
+    Twins::new(Arc::new(types), 2, digital, calls, twins_max, Arc::new(Metrics::default()))
 }
 
 fn micros(text: &str) -> i64 {

@@ -171,6 +171,7 @@ impl Twins {
 
     fn end(&mut self, slot: Slot, at_us: i64, dismiss: bool) {
         self.will_change(slot);
+        self.give_up_calls(slot, "the twin is over", at_us);
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         handler::end(id, twin, definition, at_us, dismiss, &mut self.digital);

@@ -6,6 +6,7 @@
 //! ```
 
 mod connections;
+mod functions;
 mod kafka;
 mod listeners;
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! Types of twins: model, streams, functions and terms, checked by the components themselves.
 
+use indexmap::IndexMap;
 use operators::bus::Bus;
 use operators::decode::{Route, StreamPlan, StreamSettings};
 use operators::entanglement::Terms;
-use operators::functions::Functions;
+use operators::functions::{FunctionSpec, Functions};
 use operators::model::STREAMS_MAX;
 use operators::model::{self, Model};
 use operators::problem::Problem;
 use operators::shadowing::ClockLimits;
 use operators::twin::{StreamOf, TwinType};
 
-use super::{Found, connections};
+use super::{Found, connections, functions};
 use crate::definition::{ConnectionSettings, Definition, TypeSettings};
 
 /// Compiles all types, and the routes of each source.
@@ -168,8 +169,17 @@ impl Compiler<'_> {
 
     fn functions(&mut self, model: &Model) -> Option<Functions> {
         let mapped = mapped(self.settings.physical.values(), model);
-        match Functions::compile(&self.settings.augmentation, model, &mapped) {
-            Ok(functions) => Some(functions),
+        let mut are_good = true;
+        for (name, function) in &self.settings.augmentation {
+            if let Err(problem) = functions::check(function) {
+                self.error(problem.under(name).under("augmentation"));
+                are_good = false;
+            }
+        }
+        let specs: IndexMap<String, FunctionSpec> =
+            self.settings.augmentation.iter().map(|(name, one)| (name.clone(), one.spec())).collect();
+        match Functions::compile(&specs, model, &mapped) {
+            Ok(functions) => are_good.then_some(functions),
             Err(problems) => {
                 for problem in problems {
                     self.error(problem.under("augmentation"));

@@ -25,8 +25,7 @@ impl ApplyArguments {
     fn read(&self) -> Result<(String, String), Failure> {
         let job = Job::open(&self.job, None).map_err(|error| Failure::of_job(error, self.remote.json))?;
         job.warnings.print();
-        let text = std::fs::read_to_string(&self.job).map_err(Failure::of)?;
-        Ok((job.definition.job, text))
+        Ok((job.definition.job, job.text))
     }
 }
 

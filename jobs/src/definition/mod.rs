@@ -6,6 +6,7 @@
 //!                                     └──── Findings, all of them at once
 //! ```
 
+pub mod functions;
 mod reader;
 pub mod secrets;
 
@@ -25,9 +26,10 @@ use operators::bus::Bus;
 use operators::decode::StreamSettings;
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::EntanglementSettings;
-use operators::functions::FunctionSettings;
 use operators::model::ModelSettings;
 use serde::{Deserialize, Deserializer};
+
+use self::functions::FunctionDefinition;
 
 pub(crate) use reader::read;
 
@@ -90,7 +92,7 @@ pub struct TypeSettings {
     /// Streams of physical events, by name.
     pub physical: IndexMap<String, StreamSettings>,
     /// Functions, by the property or event that they write.
-    pub augmentation: IndexMap<String, FunctionSettings>,
+    pub augmentation: IndexMap<String, FunctionDefinition>,
     /// How fresh and complete a twin must be.
     pub entanglement: EntanglementSettings,
 }

@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
+use super::functions::FunctionDefinition;
 use super::{Definition, TypeSettings};
 use crate::document::{Content, Document, Entry, Node, Span, read as read_value};
 use crate::findings::{Finding, Severity};
@@ -83,7 +84,7 @@ fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
             "relationships" => settings.model.relationships = reader.map(entry),
             "actions" => settings.model.actions = reader.map(entry),
             "physical" => settings.physical = reader.map(entry),
-            "augmentation" => settings.augmentation = reader.map(entry),
+            "augmentation" => settings.augmentation = functions(reader, entry),
             "entanglement" => settings.entanglement = reader.value(entry).unwrap_or_default(),
             _ => {}
         }
@@ -92,8 +93,18 @@ fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
     settings
 }
 
+fn functions(reader: &mut Reader, entry: &Entry) -> IndexMap<String, FunctionDefinition> {
+    let mut functions = IndexMap::new();
+    for entry in reader.entries(entry) {
+        if let Some(function) = reader.under(entry, super::functions::read) {
+            functions.insert(entry.key.clone(), function);
+        }
+    }
+    functions
+}
+
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     /// Keys down to what is being read.
     path: Vec<String>,
     findings: Vec<Finding>,
@@ -101,8 +112,20 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads an entry, with its key as a part of the path.
+    pub(super) fn under<T>(
+        &mut self,
+        entry: &Entry,
+        read: impl FnOnce(&mut Self, &Entry) -> Option<T>,
+    ) -> Option<T> {
+        self.path.push(entry.key.clone());
+        let value = read(self, entry);
+        self.path.pop();
+        value
+    }
+
     /// One value, read whole.
-    fn value<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+    pub(super) fn value<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
         self.read(&entry.value, entry.shown_span())
     }
 
@@ -153,14 +176,12 @@ impl Reader {
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let (message, help) = crate::document::unknown("key", &entry.key, known);
-            self.path.push(entry.key.clone());
-            self.problem(entry.key_span, message, help);
-            self.path.pop();
+            self.problem_at(&entry.key, entry.key_span, message, help);
         }
         Some(entries)
     }
 
-    fn read<T: DeserializeOwned>(&mut self, node: &Node, at: Span) -> Option<T> {
+    pub(super) fn read<T: DeserializeOwned>(&mut self, node: &Node, at: Span) -> Option<T> {
         match read_value(node) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -173,8 +194,15 @@ impl Reader {
         }
     }
 
+    /// Notes a problem of a key.
+    pub(super) fn problem_at(&mut self, key: &str, span: Span, message: String, help: String) {
+        self.path.push(key.to_owned());
+        self.problem(span, message, help);
+        self.path.pop();
+    }
+
     /// Notes a problem, and that everything around it was not read whole.
-    fn problem(&mut self, span: Span, message: String, help: String) {
+    pub(super) fn problem(&mut self, span: Span, message: String, help: String) {
         for depth in 1..=self.path.len() {
             self.unread.insert(self.path[..depth].join("."));
         }

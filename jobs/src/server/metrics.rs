@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use connectors::function::Status;
 use dataflows::Metrics;
 use dataflows::checkpoint::committer::CheckpointPhase;
-use dataflows::metrics::OPERATORS;
+use dataflows::metrics::{FunctionEntry, FunctionStats, OPERATORS};
 use indexmap::IndexMap;
 use operators::digital::DigitalKind;
 use operators::life_cycle::Phase;
@@ -97,6 +98,7 @@ fn fill(sheet: &mut Sheet, metrics: &Metrics) {
         ("messages_shed", "messages dropped as the job had more than it may have", &metrics.shed),
         ("dead_letters_dropped", "dead letters over the limit, not kept", &metrics.dead_letters_dropped),
         ("function_results_refused", "results that are no value of their property", &metrics.refused_results),
+        ("function_calls_skipped", "calls not made as answers were awaited", &metrics.calls_skipped),
         ("events_done", "updates of twins that are done", &metrics.done_dropped),
         ("incidents", "losses of a source", &metrics.incidents),
     ] {
@@ -117,10 +119,45 @@ fn fill(sheet: &mut Sheet, metrics: &Metrics) {
         (label("operator", operator), time)
     });
     gauges(sheet, "frontier", "engine time that each has come to", None, frontiers.collect());
+    functions(sheet, metrics);
     checkpoints(sheet, metrics);
     sources(sheet, metrics);
     sinks(sheet, metrics);
     archives(sheet, metrics);
+}
+
+fn functions(sheet: &mut Sheet, metrics: &Metrics) {
+    let all = metrics.functions();
+    if all.is_empty() {
+        return;
+    }
+    let named = |entry: &FunctionEntry| label("function", &format!("{}/{}", entry.twin_type, entry.name));
+    type Read = fn(&FunctionStats) -> &AtomicU64;
+    type Measure = fn(&Status) -> u64;
+    let counted: [(&str, &str, Read); 3] = [
+        ("function_calls", "calls that went out", |stats| &stats.calls),
+        ("function_failures", "updates that a function gave no good answer to", |stats| &stats.failures),
+        ("function_answers_forgotten", "answers that nobody waited for any more", |stats| &stats.forgotten),
+    ];
+    for (name, help, read) in counted {
+        let values = all.iter().map(|entry| (named(entry), load(read(&entry.stats)))).collect();
+        counters(sheet, name, help, None, values);
+    }
+    let status: Vec<_> =
+        all.iter().filter_map(|entry| Some((named(entry), entry.runner.as_ref()?.status()))).collect();
+    let measured: [(&str, &str, Measure); 3] = [
+        ("function_calls_open", "calls that are not answered", |status| status.in_flight),
+        ("function_instances", "processes or instances held", |status| status.instances),
+        ("function_breaker_open", "1 while calls fail at once", |status| status.is_open.into()),
+    ];
+    for (name, help, read) in measured {
+        let values = status
+            .iter()
+            .map(|(label, status)| (label.clone(), i64::try_from(read(status)).unwrap_or(i64::MAX)));
+        gauges(sheet, name, help, None, values.collect());
+    }
+    let versions = all.iter().map(|entry| (named(entry), i64::from(entry.version))).collect();
+    gauges(sheet, "function_version", "version that runs", None, versions);
 }
 
 fn checkpoints(sheet: &mut Sheet, metrics: &Metrics) {

@@ -10,7 +10,7 @@
 
 mod json;
 mod plan;
-mod scalar;
+pub(crate) mod scalar;
 mod settings;
 mod topic;
 mod twin_id;

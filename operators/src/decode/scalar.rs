@@ -8,7 +8,7 @@ use crate::time::{DeviceTime, parse_rfc3339};
 
 /// A scalar of a payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
@@ -17,7 +17,7 @@ pub(super) enum Scalar<'a> {
 }
 
 /// A number of a tree.
-pub(super) fn number_scalar(number: &serde_json::Number) -> Scalar<'static> {
+pub(crate) fn number_scalar(number: &serde_json::Number) -> Scalar<'static> {
     match (number.as_u64(), number.as_i64()) {
         (Some(number), _) => Scalar::Unsigned(number),
         (_, Some(number)) => Scalar::Signed(number),
@@ -26,7 +26,7 @@ pub(super) fn number_scalar(number: &serde_json::Number) -> Scalar<'static> {
 }
 
 /// The scalar as JSON, to be shown or looked up.
-pub(super) fn scalar_json(scalar: Scalar<'_>) -> Json {
+pub(crate) fn scalar_json(scalar: Scalar<'_>) -> Json {
     match scalar {
         Scalar::Bool(flag) => flag.into(),
         Scalar::Unsigned(number) => number.into(),
@@ -38,7 +38,7 @@ pub(super) fn scalar_json(scalar: Scalar<'_>) -> Json {
 
 /// The scalar as a value of a kind, if it is one.
 #[inline]
-pub(super) fn typed<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Value<'a>> {
+pub(crate) fn typed<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Value<'a>> {
     Some(match (kind, scalar) {
         (Kind::Double, Scalar::Float(number)) if number.is_finite() => Value::Double(number),
         (Kind::Double, Scalar::Unsigned(number)) => Value::Double(number as f64),
@@ -59,7 +59,7 @@ pub(super) fn typed<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Value<'a>> {
 }
 
 /// What a kind is called in a reason.
-pub(super) fn kind_name(kind: &Kind) -> &'static str {
+pub(crate) fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Double => "double",
         Kind::Integer => "integer",
@@ -72,7 +72,7 @@ pub(super) fn kind_name(kind: &Kind) -> &'static str {
 }
 
 /// Whether an array or object is a value of a kind, or why not.
-pub(super) fn check_structure(kind: &Kind, value: &Json) -> Result<(), String> {
+pub(crate) fn check_structure(kind: &Kind, value: &Json) -> Result<(), String> {
     match (kind, value) {
         (Kind::Object, Json::Object(_)) => Ok(()),
         (Kind::Array { items, length_max }, Json::Array(elements)) => {
@@ -98,7 +98,7 @@ pub(super) fn check_structure(kind: &Kind, value: &Json) -> Result<(), String> {
 /// The device time; one that 64 bits of microseconds cannot hold saturates, and is then judged by
 /// rule 3.3 like any time that is far off.
 #[inline]
-pub(super) fn device_time(scalar: Scalar<'_>, format: TimeFormat) -> Option<DeviceTime> {
+pub(crate) fn device_time(scalar: Scalar<'_>, format: TimeFormat) -> Option<DeviceTime> {
     let (times, divided_by) = match format {
         TimeFormat::UnixS => (1_000_000, 1),
         TimeFormat::UnixMs => (1_000, 1),

@@ -183,7 +183,7 @@ impl Envelope {
     }
 }
 
-fn write_value(kind: &Kind, value: Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_value(kind: &Kind, value: Value<'_>, out: &mut Vec<u8>) {
     match (value, kind) {
         (Value::Double(number), _) => write_number(number, out),
         (Value::Integer(number), _) => {
@@ -201,7 +201,7 @@ fn write_value(kind: &Kind, value: Value<'_>, out: &mut Vec<u8>) {
 }
 
 /// A text as JSON. Most ids and words need no escape, which one look shows.
-fn write_text(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
     if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
@@ -236,7 +236,7 @@ pub(super) fn number_text(number: f64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn key_integer(out: &mut Vec<u8>, key: &[u8], number: u64) {
+pub(crate) fn key_integer(out: &mut Vec<u8>, key: &[u8], number: u64) {
     out.extend_from_slice(key);
     write_integer(number, out);
 }

@@ -9,6 +9,7 @@ mod rows;
 mod topic;
 
 pub use envelope::Envelope;
+pub(crate) use envelope::{key_integer, write_text, write_value};
 pub use rows::{ROWS_MAX, Rows, RowsSettings, Table, TableRows};
 pub use topic::TopicTemplate;
 

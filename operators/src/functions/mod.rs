@@ -1,33 +1,46 @@
 //! Step 3, augmentation: independent functions, S' -> more properties and events: S''.
 //!
 //! A function runs when an update carries one of its inputs, sees S' and its own memory of the
-//! twin, and nothing else (rule 6.1); so their order does not matter. All of them are listed in
+//! twin, and nothing else (rule 6.1); so their order does not matter. Those of one number are listed in
 //! [`FunctionSettings`], `Function` and the two matches below it: a new one is one file and one
-//! line in each.
+//! line in each. Expressions (`cel`) see more than one number, and functions outside (`outside.rs`) are
+//! called by the dataflow; a twin holds the updates that wait for them ([`Waiting`](crate::waiting)).
 
+mod call;
+mod cel;
+mod compile;
 mod ewma;
 mod linear;
 mod mean;
 mod outlier;
+mod outside;
 mod rate;
 pub(crate) mod restore;
+mod result;
 mod samples;
 mod threshold;
+
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use self::call::{CallSettings, FunctionKind, FunctionSpec, OnError, OnLate, WAITING_MAX};
+pub use self::cel::CelSettings;
 pub use self::ewma::EwmaSettings;
 pub use self::linear::LinearSettings;
 pub use self::mean::MeanSettings;
 pub use self::outlier::OutlierSettings;
+pub use self::outside::Outside;
+pub(crate) use self::outside::write_body;
 pub use self::rate::RateSettings;
 pub use self::restore::{FunctionLayout, MemoryKind};
+pub use self::result::{Failed, Outcome, Written};
 pub use self::threshold::ThresholdSettings;
 
-use crate::model::{Kind, Model, Value};
+use self::compile::Compiler;
+use crate::model::{Model, Value};
 use crate::problem::Problem;
-use crate::shadowing::{Shadow, Touched};
 
 /// Most functions of a type (rule 8.2).
 pub const FUNCTIONS_MAX: usize = 64;
@@ -48,9 +61,11 @@ pub enum FunctionSettings {
     Threshold(ThresholdSettings),
     /// Event on a value far from the recent ones.
     Outlier(OutlierSettings),
+    /// An expression over properties.
+    Cel(CelSettings),
 }
 
-/// A function, compiled.
+/// A function of one number, compiled.
 #[derive(Clone, Debug)]
 enum Function {
     Linear(linear::Linear),
@@ -82,12 +97,20 @@ enum Target {
 pub struct Functions {
     all: Vec<Entry>,
     memories: usize,
+    expressions: Vec<cel::Expression>,
+    outside: Vec<Outside>,
+    /// Properties that functions may see: those that streams map.
+    mapped: Vec<u16>,
+    /// Names by their numbers.
+    names: Vec<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
+    number: u16,
     target: Target,
     input: u16,
+    version: u32,
     function: Function,
     /// Where its memory stands among those of the twin.
     memory: Option<usize>,
@@ -104,92 +127,91 @@ pub struct Augmentation {
 }
 
 /// An event that a function emitted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
     /// Number of the event in the type.
     pub event: u16,
     /// Its value.
-    pub value: f64,
+    pub value: EmittedValue,
+}
+
+/// The value of an event that a function emitted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EmittedValue {
+    /// A number.
+    Number(f64),
+    /// Anything, as JSON.
+    Json(String),
 }
 
 impl Functions {
     /// Compiles the functions of a type, or lists every mistake in them. `mapped` are the
     /// properties that streams write.
-    pub fn compile(
-        settings: &IndexMap<String, FunctionSettings>,
+    pub fn compile<F: Clone + Into<FunctionSpec>>(
+        settings: &IndexMap<String, F>,
         model: &Model,
         mapped: &[u16],
     ) -> Result<Self, Vec<Problem>> {
-        let mut functions = Self::default();
-        let mut problems = Vec::new();
-        if settings.len() > FUNCTIONS_MAX {
-            problems.push(Problem::new(
-                format!("{} functions, at most {FUNCTIONS_MAX}", settings.len()),
-                "split the type in two",
-            ));
-        }
-        let computed: Vec<u16> = settings.keys().filter_map(|name| model.property(name)).collect();
-        for (name, settings) in settings {
-            match functions.add(name, settings, model, mapped, &computed) {
-                Ok(()) => {}
-                Err(problem) => problems.push(problem.under(name)),
-            }
-        }
-        if problems.is_empty() { Ok(functions) } else { Err(problems) }
+        let specs = settings.iter().map(|(name, spec)| (name.as_str(), spec.clone().into()));
+        Compiler::new(specs.collect(), model, mapped).compile()
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        settings: &FunctionSettings,
-        model: &Model,
-        mapped: &[u16],
-        computed: &[u16],
-    ) -> Result<(), Problem> {
-        let (kind, of, function) = compile(settings);
-        let input = model.require_number(of).map_err(|problem| problem.under("of").under(kind))?;
-        if computed.contains(&input) {
-            return Err(Problem::new(
-                format!("`{of}` is computed by a function; functions see what the physical twin sent"),
-                "name a property that a stream maps",
-            )
-            .under("of")
-            .under(kind));
+    /// Names of the functions, by their numbers.
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// Recorded input waits for every answer, however long it takes (rule 2.3).
+    pub fn wait_for_all(&mut self) {
+        for outside in &mut self.outside {
+            (outside.on_late, outside.waiting_max) = (OnLate::Wait, usize::MAX);
         }
-        let function = function.map_err(|problem| problem.under(kind))?;
-        let target = compile_target(name, kind, &function, model, mapped)?;
-        let memory = function.memory().map(|_| self.memories);
-        self.memories += usize::from(memory.is_some());
-        self.all.push(Entry { target, input, function, memory });
-        Ok(())
+    }
+
+    /// Functions that are called outside, in the order of the job.
+    pub fn outside(&self) -> &[Outside] {
+        &self.outside
+    }
+
+    /// What each function is: its name, its version, and the properties that it writes.
+    pub fn versions(&self) -> impl Iterator<Item = (&Arc<str>, u32, Vec<u16>)> {
+        let written = |targets: &[Target]| targets.iter().filter_map(|one| one.property()).collect();
+        let all = self.all.iter().map(move |one| (one.number, one.version, written(&[one.target])));
+        let yields = self.expressions.iter().map(|one| &one.yields);
+        let yields = yields.chain(self.outside.iter().map(|one| &one.yields));
+        let others = yields.map(move |one| (one.function, one.version, written(&one.targets)));
+        all.chain(others)
+            .map(|(number, version, targets)| (&self.names[usize::from(number)], version, targets))
+    }
+
+    /// Properties that functions may see.
+    pub(crate) fn mapped(&self) -> &[u16] {
+        &self.mapped
     }
 
     /// Numbers of the properties that functions write.
     pub fn computed(&self) -> impl Iterator<Item = u16> {
-        self.all.iter().filter_map(|entry| match entry.target {
-            Target::Property(property) => Some(property),
-            Target::Event(_) => None,
-        })
+        let others = self.expressions.iter().map(|one| &one.yields);
+        let others = others.chain(self.outside.iter().map(|one| &one.yields)).flat_map(|one| &one.targets);
+        self.all.iter().map(|entry| &entry.target).chain(others).filter_map(|target| target.property())
     }
 
-    /// Runs the functions whose input the update took. `at_us` is the time of the update: the
+    /// Runs the functions inside whose input the update took. `at_us` is the time of the update: the
     /// device's where it is believed, else that of arrival. Answers how many results were no
     /// finite number, or outside the range of their property, and were not taken.
     pub fn run(
         &self,
-        shadow: &mut Shadow,
         augmentation: &mut Augmentation,
         model: &Model,
         at_us: i64,
-        touched: &mut Touched,
-        emitted: &mut Vec<Emitted>,
+        written: &mut Written<'_>,
     ) -> u64 {
         let mut refused = 0;
         for entry in &self.all {
-            if !touched.taken.contains(&entry.input) {
+            if !written.touched.taken.contains(&entry.input) {
                 continue;
             }
-            let Some(value) = shadow.value(model, entry.input).and_then(Value::as_number) else {
+            let Some(value) = written.shadow.value(model, entry.input).and_then(Value::as_number) else {
                 continue;
             };
             let memory = augmentation.memory(entry.memory);
@@ -197,16 +219,31 @@ impl Functions {
                 continue;
             };
             match entry.target {
-                Target::Event(event) => emitted.push(Emitted { event, value: result }),
+                Target::Event(event) => {
+                    written.emitted.push(Emitted { event, value: EmittedValue::Number(result) });
+                }
                 Target::Property(property) if is_allowed(model, property, result) => {
-                    if shadow.compute(model, property, Value::Double(result)) {
-                        touched.changed.push(property);
+                    if written.shadow.compute(model, property, Value::Double(result), entry.version) {
+                        written.touched.changed.push(property);
                     }
                 }
                 Target::Property(_) => refused += 1,
             }
         }
+        for expression in &self.expressions {
+            let is_input = |(_, number): &(String, u16)| written.touched.taken.contains(number);
+            if expression.inputs.iter().any(is_input) {
+                expression.run(model, at_us, written);
+            }
+        }
         refused
+    }
+
+    /// Takes what became of the call of a function outside. `index` is its place in [`Functions::outside`].
+    pub fn take(&self, index: u16, outcome: &Outcome, model: &Model, written: &mut Written<'_>) {
+        if let Some(outside) = self.outside.get(usize::from(index)) {
+            outside.yields.take(outcome, model, written);
+        }
     }
 }
 
@@ -226,6 +263,15 @@ impl Augmentation {
 
     fn memory(&mut self, index: Option<usize>) -> Option<&mut Memory> {
         self.memories.as_mut()?.get_mut(index?)
+    }
+}
+
+impl Target {
+    fn property(&self) -> Option<u16> {
+        match self {
+            Target::Property(property) => Some(*property),
+            Target::Event(_) => None,
+        }
     }
 }
 
@@ -263,49 +309,6 @@ impl Function {
     }
 }
 
-/// The kind's name, its input, and the function or what is wrong with its settings.
-fn compile(settings: &FunctionSettings) -> (&'static str, &str, Result<Function, Problem>) {
-    match settings {
-        FunctionSettings::Linear(s) => ("linear", &s.of, s.compile().map(Function::Linear)),
-        FunctionSettings::Mean(s) => ("mean", &s.of, s.compile().map(Function::Mean)),
-        FunctionSettings::Ewma(s) => ("ewma", &s.of, s.compile().map(Function::Ewma)),
-        FunctionSettings::Rate(s) => ("rate", &s.of, s.compile().map(Function::Rate)),
-        FunctionSettings::Threshold(s) => ("threshold", &s.of, s.compile().map(Function::Threshold)),
-        FunctionSettings::Outlier(s) => ("outlier", &s.of, s.compile().map(Function::Outlier)),
-    }
-}
-
-fn compile_target(
-    name: &str,
-    kind: &str,
-    function: &Function,
-    model: &Model,
-    mapped: &[u16],
-) -> Result<Target, Problem> {
-    if function.emits() {
-        return model.require_event(name).map(Target::Event).map_err(|problem| {
-            Problem::new(
-                format!("{kind} emits an event, and {}", problem.message),
-                format!("declare it: events: {{{name}: {{type: double}}}}"),
-            )
-        });
-    }
-    let property = model.require_property(name)?;
-    if model.properties[usize::from(property)].kind != Kind::Double {
-        return Err(Problem::new(
-            format!("{kind} computes a double, and `{name}` is none"),
-            format!("declare {name}: {{type: double}}"),
-        ));
-    }
-    if mapped.contains(&property) {
-        return Err(Problem::new(
-            format!("`{name}` is written by a stream as well"),
-            "give the function a property of its own",
-        ));
-    }
-    Ok(Target::Property(property))
-}
-
 fn is_allowed(model: &Model, property: u16, result: f64) -> bool {
     let range = model.properties[usize::from(property)].range;
     result.is_finite() && range.is_none_or(|[least, greatest]| (least..=greatest).contains(&result))
@@ -334,7 +337,7 @@ fn finite(number: f64, key: &str) -> Result<f64, Problem> {
 #[cfg(test)]
 fn table(settings: &str, lines: &str) -> String {
     let settings: FunctionSettings = serde_json::from_str(settings).expect("well formed");
-    let (_, _, function) = compile(&settings);
+    let (_, _, function) = compile::number(&settings).expect("it is of one number");
     let function = function.expect("the settings are good");
     let mut memory = function.memory();
     let mut found = String::new();
@@ -368,7 +371,8 @@ mod tests {
             ..ModelSettings::default()
         })
         .expect("the model is good");
-        let settings = serde_json::from_str(functions).expect("well formed");
+        let settings: IndexMap<String, FunctionSettings> =
+            serde_json::from_str(functions).expect("well formed");
         let found = match Functions::compile(&settings, &model, &[0, 3]) {
             Ok(functions) => format!("good, {} memories", functions.memories),
             Err(problems) => problems

@@ -69,6 +69,11 @@ impl Functions {
         };
         self.all.iter().map(layout).collect()
     }
+
+    /// Names of the functions outside, by which calls in flight are known.
+    pub(crate) fn called(&self) -> Vec<String> {
+        self.outside.iter().map(|one| one.name.to_string()).collect()
+    }
 }
 
 impl Function {

@@ -36,6 +36,7 @@ fn rule_7_7_the_golden_layout() {
     let text = serde_json::to_string_pretty(&layout).expect("a layout is JSON");
     expect![[r#"
         {
+          "records": 2,
           "types": [
             {
               "name": "press",
@@ -164,7 +165,10 @@ fn a_twin_that_does_not_fit_is_refused() {
     type Damage = fn(&mut Twin);
     let cases: [(Damage, &str); 6] = [
         (|twin| twin.twin_type = 1, "its type is not in the job"),
-        (|twin| twin.shadow = Shadow::new(&press().model), "it has more revisions than updates"),
+        (
+            |twin| twin.shadow = Shadow::new(&press().model),
+            "it has more revisions than its updates can have made",
+        ),
         (|twin| twin.entanglement = Default::default(), "it is bound, and never was"),
         (|twin| twin.handled.digital_at.0 = i64::MIN, "an observation is newer than its twin"),
         (|twin| twin.handled.digital_at.0 = i64::MAX, "it was updated at no time"),

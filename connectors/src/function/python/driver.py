@@ -39,6 +39,10 @@ class Refused(Exception):
     """The user's source is not what it must be."""
 
 
+class State(dict):
+    """The properties of a twin by name; what else a call says (twin, type, update, times) are attributes."""
+
+
 def main():
     die_with_the_engine()
     channel, answers = take_descriptors()
@@ -190,10 +194,20 @@ def serve(function, setup, channel, answers):
                 os._exit(1)
 
 
+def state_of(body):
+    """What a function is given: the properties, where the call has such."""
+    properties = body.pop("properties", None)
+    if not isinstance(properties, dict):
+        return body
+    state = State(properties)
+    state.__dict__.update(body)
+    return state
+
+
 def work(function, body, file, answer_max):
     """One call."""
     try:
-        result = function(decode(str(body, "utf-8")))
+        result = function(state_of(decode(str(body, "utf-8"))))
     except MemoryError:
         return MEMORY, b""
     except BaseException as error:

@@ -6,8 +6,9 @@
 //!             │                   │    '────────── a record for each call, in order ◄────'
 //!   inbox ◄───┴─── answer ◄───────'
 //! ```
-//! The user writes a module with `def f(state): return {...}`, or with any one public function. `state` is the
-//! body of the call as a dict; what is returned is a dict that can be written as JSON, or nothing.
+//! The user writes a module with `def f(state): return {...}`, or with any one public function. `state` is a
+//! dict of the call's `properties`, `state["temperature"]`, and what else the call says are its attributes,
+//! `state.twin`; what is returned is a dict that can be written as JSON, or nothing.
 //!
 //! - The first call starts a process, which is stopped when nobody has called for `idle`. Loading the module is
 //!   not the calls' time, though calls whose deadline passes meanwhile are failed.
@@ -41,7 +42,7 @@ use serde::Deserialize;
 
 #[cfg(doc)]
 use super::FailureKind;
-use super::{Call, Outside, Status};
+use super::{Call, FunctionRunner, Status};
 use process::Process;
 use shared::Shared;
 
@@ -215,7 +216,7 @@ impl PythonFunction {
     }
 }
 
-impl Outside for PythonFunction {
+impl FunctionRunner for PythonFunction {
     fn call(&self, call: Call) -> Result<(), Call> {
         self.shared.call(call, Instant::now())
     }

@@ -116,6 +116,17 @@ def f(state):
 ";
 
 #[test]
+fn properties_are_the_state_and_what_else_is_said_its_attributes() {
+    let source =
+        "def f(state):\n    return {'t': state['t'] + 1, 'twin': state.twin, 'all': sorted(state)}\n";
+    let mut caller = Caller::new(source);
+    let call = json!({"twin": "p-1", "properties": {"t": 1, "twin": 2}});
+    let ticket = caller.call(&call, LONG).expect("there is room");
+    let expected = json!({"t": 2, "twin": "p-1", "all": ["t", "twin"]});
+    assert_eq!(caller.answers(1)[&ticket], Ok(expected));
+}
+
+#[test]
 fn each_call_has_its_own_answer() {
     for (processes, batch) in [(1, 256), (1, 1), (3, 7)] {
         let settings = PythonSettings { processes, batch, ..PythonSettings::default() };

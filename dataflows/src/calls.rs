@@ -1,0 +1,159 @@
+//! Calls of functions outside, on their way out of one worker and back (rule 6.2).
+//!
+//! ```text
+//!  twin holds its update ── Wanted ──► Calls ── ticket ──► function (threads of its own)
+//!        ▲                              │  ▲                       │
+//!        └──── whose it is, outcome ◄───┘  └── inbox, wakes ◄──────┘
+//! ```
+//! Nothing here is kept: after a restore the twins want their calls again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connectors::function::{Answer, Call, CallKey, Failure, FunctionRunner, Inbox};
+use operators::functions::Outcome;
+use operators::twin::TwinType;
+use operators::waiting::Wanted;
+
+use crate::bins::Slot;
+use crate::metrics::{FunctionStats, add};
+use crate::plan::TimeMode;
+
+/// How long an answer to recorded input is waited for: its deadline does not run (rule 2.3).
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// The functions outside of each type, as a process opened them, and what is counted of each function.
+#[derive(Clone, Default)]
+pub struct OpenFunctions {
+    /// By type, then by the function's place among those outside of the type.
+    pub(crate) outside: Vec<Vec<Arc<dyn FunctionRunner>>>,
+    /// By type, then by the function's number.
+    pub(crate) stats: Vec<Vec<Arc<FunctionStats>>>,
+}
+
+/// The calls of one worker.
+pub struct Calls {
+    job: Arc<str>,
+    types: Vec<Arc<str>>,
+    functions: OpenFunctions,
+    time: TimeMode,
+    inbox: Arc<Inbox>,
+    /// Whose each is that was made and is not answered.
+    open: HashMap<u64, Of>,
+    next_ticket: u64,
+    /// Recorded: what a function had no room for yet.
+    refused: VecDeque<(Arc<dyn FunctionRunner>, Call)>,
+}
+
+/// What a call is of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Of {
+    pub(crate) slot: Slot,
+    pub(crate) twin_type: u16,
+    pub(crate) update: u64,
+    /// The function's place among those outside of the type.
+    pub(crate) function: u16,
+}
+
+impl Calls {
+    /// None yet.
+    pub fn new(job: &str, types: &[TwinType], functions: OpenFunctions, time: TimeMode) -> Self {
+        Self {
+            job: job.into(),
+            types: types.iter().map(|one| one.name.as_str().into()).collect(),
+            functions,
+            time,
+            inbox: Arc::default(),
+            open: HashMap::new(),
+            next_ticket: 0,
+            refused: VecDeque::new(),
+        }
+    }
+
+    /// Where answers come in.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// Whether an answer is awaited.
+    pub(crate) fn are_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// What is counted of a function, by its number in the type.
+    pub(crate) fn stats(&self, twin_type: u16, number: u16) -> Option<&Arc<FunctionStats>> {
+        self.functions.stats.get(usize::from(twin_type))?.get(usize::from(number))
+    }
+
+    /// Makes a call. One that has no room fails, as if its answer had come; recorded, it waits for room.
+    pub(crate) fn make(
+        &mut self,
+        slot: Slot,
+        twin_type: u16,
+        twin: &str,
+        definition: &TwinType,
+        wanted: Wanted,
+    ) {
+        let Wanted { function, update, body } = wanted;
+        let outside = &definition.functions.outside()[usize::from(function)];
+        let runner = self.functions.outside.get(usize::from(twin_type));
+        let Some(runner) = runner.and_then(|all| all.get(usize::from(function))).cloned() else { return };
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.open.insert(ticket, Of { slot, twin_type, update, function });
+        let patience = match self.time {
+            TimeMode::Live => Duration::from_micros(outside.timeout_us.unsigned_abs()),
+            TimeMode::Recorded => FOR_EVER,
+        };
+        let key = CallKey {
+            job: self.job.clone(),
+            twin: twin.to_owned(),
+            twin_type: self.types[usize::from(twin_type)].clone(),
+            update,
+            function: outside.name.clone(),
+            version: outside.version(),
+        };
+        let call = Call {
+            ticket,
+            key: Arc::new(key),
+            body,
+            deadline: Instant::now() + patience,
+            inbox: self.inbox.clone(),
+        };
+        if let Some(stats) = self.stats(twin_type, outside.number()) {
+            add(&stats.calls, 1);
+        }
+        if !self.refused.is_empty() {
+            return self.refused.push_back((runner, call));
+        }
+        match (runner.call(call), self.time) {
+            (Ok(()), _) => {}
+            (Err(call), TimeMode::Recorded) => self.refused.push_back((runner, call)),
+            (Err(call), TimeMode::Live) => {
+                let result = Err(Failure::unavailable("too many calls wait for the function"));
+                self.inbox.put([Answer { ticket: call.ticket, result }]);
+            }
+        }
+    }
+
+    /// Takes the answers that have come, each with what it is of.
+    pub(crate) fn take(&mut self) -> Vec<(Of, Outcome)> {
+        let answers = self.inbox.take();
+        let mut taken = Vec::with_capacity(answers.len());
+        for Answer { ticket, result } in answers {
+            let Some(of) = self.open.remove(&ticket) else { continue };
+            taken.push((
+                of,
+                result.map_or_else(|failure| Outcome::Failed(failure.to_string()), Outcome::Answered),
+            ));
+        }
+        while let Some((runner, call)) = self.refused.pop_front() {
+            if let Err(call) = runner.call(call) {
+                self.refused.push_front((runner, call));
+                break;
+            }
+        }
+        taken
+    }
+}

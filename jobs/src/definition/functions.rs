@@ -1,0 +1,132 @@
+//! Functions of `augmentation`: one key says what kind it is, and beside it stands what is of all kinds.
+//!
+//! ```yaml
+//! quality: {http: {url: http://functions/quality}, of: [temperature], timeout: 2s}
+//! ```
+
+use connectors::function::http::HttpSettings;
+use connectors::function::python::PythonSettings;
+use operators::functions::{CallSettings, FunctionKind, FunctionSettings, FunctionSpec};
+
+use super::reader::Reader;
+use crate::document::{Content, Entry, Node, unknown};
+
+/// Keys that stand beside the kind.
+const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "on_error", "waiting"];
+/// Kinds that are part of the twin's own step.
+const INSIDE: [&str; 7] = ["linear", "mean", "ewma", "rate", "threshold", "outlier", "cel"];
+/// Kinds that are called.
+const OUTSIDE: [&str; 2] = ["http", "python"];
+
+/// A function, as a job file says it.
+#[derive(Clone, Debug)]
+pub struct FunctionDefinition {
+    /// What it does, or where it is called.
+    pub kind: KindDefinition,
+    /// What stands beside that.
+    pub call: CallSettings,
+    /// Which of its versions it is, from 1.
+    pub version: u32,
+}
+
+/// What a function does, or where it is called.
+#[derive(Clone, Debug)]
+pub enum KindDefinition {
+    /// Part of the twin's own step.
+    Inside(FunctionSettings),
+    /// Behind an HTTP endpoint.
+    Http(HttpSettings),
+    /// Python, in processes of its own.
+    Python(PythonDefinition),
+}
+
+/// A function in Python.
+#[derive(Clone, Debug)]
+pub struct PythonDefinition {
+    /// Its source.
+    pub code: String,
+    /// How it is run.
+    pub settings: PythonSettings,
+}
+
+impl FunctionDefinition {
+    /// What of it concerns the twin.
+    pub fn spec(&self) -> FunctionSpec {
+        let kind = match &self.kind {
+            KindDefinition::Inside(settings) => FunctionKind::Inside(settings.clone()),
+            KindDefinition::Http(_) => FunctionKind::Outside("http"),
+            KindDefinition::Python(_) => FunctionKind::Outside("python"),
+        };
+        FunctionSpec { kind, call: self.call.clone(), version: self.version }
+    }
+
+    /// Whether it is called outside.
+    pub fn is_outside(&self) -> bool {
+        !matches!(self.kind, KindDefinition::Inside(_))
+    }
+}
+
+/// Reads one function.
+pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinition> {
+    let Content::Mapping(entries) = &entry.value.content else {
+        let help = "write its kind and settings: {linear: {of: temperature, factor: 1.8}}";
+        reader.problem(entry.shown_span(), format!("`{}` is no function", entry.key), help.into());
+        return None;
+    };
+    let (beside, kinds): (Vec<Entry>, Vec<Entry>) =
+        entries.iter().cloned().partition(|entry| CALL_KEYS.contains(&entry.key.as_str()));
+    let known: Vec<&str> = INSIDE.into_iter().chain(OUTSIDE).collect();
+    let mut are_known = true;
+    for kind in kinds.iter().filter(|kind| !known.contains(&kind.key.as_str())) {
+        let all: Vec<&str> = known.iter().copied().chain(CALL_KEYS).collect();
+        let (message, help) = unknown("key", &kind.key, &all);
+        reader.problem_at(&kind.key, kind.key_span, message, help);
+        are_known = false;
+    }
+    let [kind] = &kinds[..] else {
+        if are_known {
+            let message = format!("`{}` has {} kinds, a function has one", entry.key, kinds.len());
+            reader.problem(entry.shown_span(), message, format!("write one of {}", known.join(", ")));
+        }
+        return None;
+    };
+    let settings = match kind.key.as_str() {
+        "http" => reader.under(kind, Reader::value).map(KindDefinition::Http),
+        "python" => reader.under(kind, python).map(KindDefinition::Python),
+        word if INSIDE.contains(&word) => {
+            let alone = Node { span: entry.value.span, content: Content::Mapping(vec![kind.clone()]) };
+            reader.read(&alone, kind.shown_span()).map(KindDefinition::Inside)
+        }
+        _ => None,
+    };
+    let beside = Node { span: entry.value.span, content: Content::Mapping(beside) };
+    let call = reader.read(&beside, entry.shown_span());
+    Some(FunctionDefinition { kind: settings?, call: call?, version: 1 })
+}
+
+/// The source stands among the settings.
+fn python(reader: &mut Reader, entry: &Entry) -> Option<PythonDefinition> {
+    let help = "write {file: quality.py}, or the source itself under `code`";
+    let Content::Mapping(entries) = &entry.value.content else {
+        reader.problem(entry.shown_span(), "a function in python has a source".into(), help.into());
+        return None;
+    };
+    if let Some(file) = entries.iter().find(|entry| entry.key == "file") {
+        let message =
+            "a file is read by the command line, where the job file stands; there is none here".into();
+        let help =
+            "use `twinloom run`, `validate` or `apply` with the job file, or write the source under `code`";
+        reader.problem_at("file", file.key_span, message, help.into());
+        return None;
+    }
+    let (code, settings): (Vec<Entry>, Vec<Entry>) =
+        entries.iter().cloned().partition(|entry| entry.key == "code");
+    let Some(code) = code.first() else {
+        reader.problem(entry.shown_span(), "a function in python has a source".into(), help.into());
+        return None;
+    };
+    let code = reader.under(code, Reader::value);
+    let settings = Node { span: entry.value.span, content: Content::Mapping(settings) };
+    let settings = reader.read(&settings, entry.shown_span());
+    Some(PythonDefinition { code: code?, settings: settings? })
+}

@@ -1,0 +1,136 @@
+//! Sources of functions that stand in files beside the job file (`python: {file: quality.py}`): they are put into
+//! the job, so that it is one text wherever it goes, and a running job does not hang on a file that changes.
+
+use std::path::Path;
+
+use crate::document::{Content, Document, Entry, Node, Span};
+use crate::findings::{Finding, Severity};
+
+/// Longest source, in bytes.
+const SOURCE_BYTES_MAX: u64 = 1 << 20;
+/// Kinds of function that have a source.
+const KINDS: [&str; 1] = ["python"];
+
+/// A source, and where its file is named.
+#[derive(Debug)]
+pub(crate) struct Source {
+    key_span: Span,
+    value_span: Span,
+    code: String,
+}
+
+/// Reads the files that a document names, from this folder, and has the document say what is in them.
+pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Source>, Vec<Finding>> {
+    let (mut sources, mut findings) = (Vec::new(), Vec::new());
+    for (path, entry) in files(&mut document.root) {
+        let Content::Scalar { text: file, .. } = &entry.value.content else { continue };
+        match read_file(&folder.join(file)) {
+            Ok(code) => {
+                let (key_span, value_span) = (entry.key_span, entry.value.span);
+                entry.key = "code".into();
+                entry.value.content = Content::Scalar { text: code.clone(), plain: false };
+                sources.push(Source { key_span, value_span, code });
+            }
+            Err(reason) => findings.push(Finding {
+                severity: Severity::Error,
+                span: entry.value.span,
+                path: path.join("."),
+                message: format!("cannot read `{file}`: {reason}"),
+                help: "name a file from the folder of the job file on".into(),
+            }),
+        }
+    }
+    if findings.is_empty() { Ok(sources) } else { Err(findings) }
+}
+
+/// The text of a job with the sources in it instead of the names of their files.
+pub(crate) fn inlined(text: &str, mut sources: Vec<Source>) -> String {
+    let mut text = text.to_owned();
+    // From the end, so that places before it stay what they are.
+    sources.sort_by_key(|source| std::cmp::Reverse(source.key_span.offset));
+    for Source { key_span, value_span, code } in sources {
+        // A JSON text is a YAML text in double quotes.
+        let code = serde_json::Value::from(code).to_string();
+        text.replace_range(value_span.offset..value_span.offset + value_span.length, &code);
+        text.replace_range(key_span.offset..key_span.offset + key_span.length, "code");
+    }
+    text
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() || metadata.len() > SOURCE_BYTES_MAX {
+        return Err(format!("it is no file, or has more than {SOURCE_BYTES_MAX} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// The entries that name a file, each with its path.
+fn files(root: &mut Node) -> Vec<(Vec<String>, &mut Entry)> {
+    let mut found = Vec::new();
+    for twin_type in children(root).iter_mut().filter(|entry| entry.key == "types") {
+        for twin_type in children(&mut twin_type.value) {
+            let type_name = twin_type.key.clone();
+            let functions = children(&mut twin_type.value).iter_mut().filter(|one| one.key == "augmentation");
+            for function in functions.flat_map(|entry| children(&mut entry.value)) {
+                let name = function.key.clone();
+                let kinds = children(&mut function.value).iter_mut();
+                for kind in kinds.filter(|entry| KINDS.contains(&entry.key.as_str())) {
+                    let path = ["types", &type_name, "augmentation", &name, &kind.key, "file"];
+                    let path: Vec<String> = path.map(str::to_owned).to_vec();
+                    let file = children(&mut kind.value).iter_mut().find(|entry| entry.key == "file");
+                    found.extend(file.map(|file| (path, file)));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn children(node: &mut Node) -> &mut [Entry] {
+    match &mut node.content {
+        Content::Mapping(entries) => entries,
+        Content::Sequence(_) | Content::Scalar { .. } => &mut [],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::parse;
+
+    const JOB: &str = "types:\n  press:\n    augmentation:\n      q: {python: {file: q.py, processes: 2}, of: [t]}\n      \
+                       r:\n        python:\n          file: \"sub/r.py\" # here\n";
+
+    #[test]
+    fn files_become_sources_in_the_document_and_in_its_text() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("sub")).expect("the folder is ours");
+        let q = "def f(state):\n    return {\"q\": \"a\\tb: {}\"}\n";
+        std::fs::write(folder.path().join("q.py"), q).expect("the folder is ours");
+        std::fs::write(folder.path().join("sub/r.py"), "# none").expect("the folder is ours");
+        let mut document = parse("job.yaml", JOB).expect("it is YAML");
+        let sources = read(&mut document, folder.path()).expect("both are there");
+        let inlined = inlined(JOB, sources);
+        for document in [document, parse("job.yaml", &inlined).expect("it is YAML")] {
+            let code = |name: &str| {
+                let node = document.find(&["types", "press", "augmentation", name, "python", "code"]);
+                match node.map(|node| &node.content) {
+                    Some(Content::Scalar { text, .. }) => text.clone(),
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!((code("q"), code("r")), (q.to_owned(), "# none".to_owned()));
+        }
+        assert!(inlined.contains("processes: 2") && inlined.contains("# here"), "{inlined}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_with_its_place() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut document = parse("job.yaml", JOB).expect("it is YAML");
+        let findings = read(&mut document, folder.path()).expect_err("none is there");
+        assert_eq!((findings.len(), findings[0].span.line), (2, 4));
+        assert!(findings[0].message.starts_with("cannot read `q.py`"), "{findings:?}");
+    }
+}

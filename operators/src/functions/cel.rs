@@ -1,0 +1,495 @@
+//! `cel`: an expression of the Common Expression Language (github.com/google/cel-spec) over S'.
+//!
+//! `{cel: "temperature * 1.8 + 32.0"}`. Its variables are the properties that streams map, by their names;
+//! `device_time`, milliseconds since 1970; and `previous`, what it gave before, `null` at first. An enum is
+//! its word. It runs once all the properties that it names have a value; what it gives is the value of the
+//! property, or of the event, that it is named after. For an event `false` and `null` are none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cel::common::ast::{Expr, IdedExpr};
+use cel::common::value::CowVal;
+use cel::context::VariableResolver;
+use cel::{Context, Env, ExecutionError, Program};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::Target;
+use super::result::{Written, Yields};
+use crate::model::{Kind, Model, Value};
+use crate::problem::{Problem, suggestion};
+use crate::shadowing::Shadow;
+
+/// Longest expression, in bytes.
+const BYTES_MAX: usize = 8_192;
+const DEVICE_TIME: &str = "device_time";
+const PREVIOUS: &str = "previous";
+
+/// The expression, as a user writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CelSettings(pub String);
+
+/// An expression, compiled.
+#[derive(Clone)]
+pub(super) struct Expression {
+    program: Arc<Program>,
+    env: Arc<Env>,
+    text: String,
+    /// Properties that it names, with their names.
+    pub(super) inputs: Vec<(String, u16)>,
+    pub(super) yields: Yields,
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expression").field("text", &self.text).field("yields", &self.yields).finish()
+    }
+}
+
+impl CelSettings {
+    /// Compiles it, or says what is wrong with it. `mapped` are the properties that it may name.
+    pub(super) fn compile(
+        &self,
+        model: &Model,
+        mapped: &[u16],
+        yields: Yields,
+    ) -> Result<Expression, Problem> {
+        if self.0.len() > BYTES_MAX {
+            let message = format!("the expression has {} bytes, at most {BYTES_MAX}", self.0.len());
+            return Err(Problem::new(message, "make it a function of python or wasm"));
+        }
+        let program = Program::compile(&self.0).map_err(|errors| syntax(&errors))?;
+        let mut inputs = Vec::new();
+        let mut own = BTreeSet::new();
+        own_variables(program.expression(), &mut own);
+        let references = program.references();
+        let mut named = references.variables();
+        named.sort_unstable();
+        for name in named.into_iter().filter(|name| !own.contains(*name) && !is_given(name)) {
+            let number = model.property(name).filter(|number| mapped.contains(number));
+            inputs.push((name.to_owned(), number.ok_or_else(|| unknown(name, model, mapped))?));
+        }
+        if inputs.is_empty() {
+            let message = "the expression names no property, so nothing would make it run";
+            return Err(Problem::new(message, "name a property that a stream maps"));
+        }
+        // The environment is the same for all, and dear to build.
+        static ENV: std::sync::OnceLock<Arc<Env>> = std::sync::OnceLock::new();
+        let env = ENV.get_or_init(|| Arc::new(Env::stdlib())).clone();
+        let expression = Expression { program: Arc::new(program), env, text: self.0.clone(), inputs, yields };
+        expression.try_out(model)?;
+        Ok(expression)
+    }
+}
+
+impl Expression {
+    /// Runs on what a twin has. Nothing comes of it before all that it names has a value.
+    pub(super) fn run(&self, model: &Model, device_us: i64, written: &mut Written<'_>) {
+        let shadow = &*written.shadow;
+        if self.inputs.iter().any(|(_, number)| shadow.value(model, *number).is_none()) {
+            return;
+        }
+        let previous = match self.yields.targets[0] {
+            Target::Property(number) => Some(number),
+            Target::Event(_) => None,
+        };
+        let scope = Scope { shadow, model, inputs: &self.inputs, device_us, previous };
+        match self.evaluate(&scope) {
+            Ok(value) if self.is_none(&value) => {}
+            Ok(value) => self.yields.take_one(&value, model, written),
+            Err(error) => self.yields.fail(error.to_string(), model, written),
+        }
+    }
+
+    fn is_none(&self, value: &Json) -> bool {
+        let is_event = matches!(self.yields.targets[0], Target::Event(_));
+        value.is_null() || is_event && *value == Json::Bool(false)
+    }
+
+    fn evaluate(&self, scope: &dyn VariableResolver) -> Result<Json, Fault> {
+        let mut context = Context::with_env(self.env.clone());
+        context.set_variable_resolver(scope);
+        let value = self.program.execute(&context)?;
+        let mut json = value.json().map_err(|error| Fault::NoJson(error.to_string()))?;
+        // Its maps are in no order, and what comes out must be the same each time.
+        json.sort_all_objects();
+        Ok(json)
+    }
+
+    /// Runs once on values of the right kinds: a slip that shows there shows before the job runs.
+    fn try_out(&self, model: &Model) -> Result<(), Problem> {
+        let sample = Sample { model, inputs: &self.inputs };
+        match self.evaluate(&sample) {
+            Ok(value) => self.check(&value, model),
+            Err(Fault::Cel(error)) => match error {
+                ExecutionError::UndeclaredReference(name) => {
+                    let message = format!("there is no function `{name}`");
+                    let help = "see the list of functions at github.com/google/cel-spec, or use python";
+                    Err(Problem::new(message, help))
+                }
+                ExecutionError::NoSuchOverload(_) | ExecutionError::UnsupportedBinaryOperator(..) => {
+                    let help = "operands are of one kind: write 2.0 beside a double and 2 beside an integer, \
+                                or double(n)";
+                    Err(Problem::new(format!("the kinds do not go together: {error}"), help))
+                }
+                // It depends on the values: the function's policy deals with it.
+                _ => Ok(()),
+            },
+            Err(Fault::NoJson(error)) => {
+                Err(Problem::new(error, "give a number, a text, a truth value, a list or a map"))
+            }
+        }
+    }
+
+    /// Whether a value like this may be what it writes.
+    fn check(&self, value: &Json, model: &Model) -> Result<(), Problem> {
+        let Target::Property(number) = self.yields.targets[0] else { return Ok(()) };
+        let property = &model.properties[usize::from(number)];
+        let (fits, word) = match &property.kind {
+            Kind::Double => (value.is_number(), "a number such as 1.5"),
+            Kind::Integer => (value.is_i64(), "an integer: int(x)"),
+            Kind::Boolean => (value.is_boolean(), "true or false"),
+            Kind::String | Kind::Enum(_) => (value.is_string(), "a text"),
+            Kind::Array { .. } => (value.is_array(), "a list"),
+            Kind::Object => (value.is_object(), "a map"),
+        };
+        if fits || value.is_null() {
+            return Ok(());
+        }
+        let message = format!("the expression gives {value}, which is no value of `{}`", property.name);
+        Err(Problem::new(message, format!("give {word}, or declare another type")))
+    }
+}
+
+/// Why an expression gives nothing.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Cel(#[from] ExecutionError),
+    #[error("{0}")]
+    NoJson(String),
+}
+
+/// The variables of one run, read in place.
+struct Scope<'a> {
+    shadow: &'a Shadow,
+    model: &'a Model,
+    inputs: &'a [(String, u16)],
+    device_us: i64,
+    previous: Option<u16>,
+}
+
+impl Scope<'_> {
+    fn value(&self, number: u16) -> cel::Value {
+        let kind = &self.model.properties[usize::from(number)].kind;
+        self.shadow.value(self.model, number).map_or(cel::Value::Null, |value| to_cel(kind, value))
+    }
+}
+
+impl VariableResolver for Scope<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        let value = match self.inputs.iter().find(|(known, _)| known == name) {
+            Some((_, number)) => self.value(*number),
+            None if name == DEVICE_TIME => cel::Value::Int(self.device_us.div_euclid(1_000)),
+            None if name == PREVIOUS => self.previous.map_or(cel::Value::Null, |number| self.value(number)),
+            None => return None,
+        };
+        value.try_into().ok().map(CowVal::Owned)
+    }
+}
+
+/// Variables to try an expression out on.
+struct Sample<'a> {
+    model: &'a Model,
+    inputs: &'a [(String, u16)],
+}
+
+impl VariableResolver for Sample<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        let value = match self.inputs.iter().find(|(known, _)| known == name) {
+            Some((_, number)) => {
+                let kind = &self.model.properties[usize::from(*number)].kind;
+                let value = match kind {
+                    Kind::Double => Value::Double(1.5),
+                    Kind::Integer => Value::Integer(1),
+                    Kind::Boolean => Value::Boolean(true),
+                    Kind::String => Value::Text(""),
+                    Kind::Enum(_) => Value::Enum(0),
+                    Kind::Array { .. } => Value::Json("[]"),
+                    Kind::Object => Value::Json("{}"),
+                };
+                to_cel(kind, value)
+            }
+            None if name == DEVICE_TIME => cel::Value::Int(0),
+            None if name == PREVIOUS => cel::Value::Null,
+            None => return None,
+        };
+        value.try_into().ok().map(CowVal::Owned)
+    }
+}
+
+fn to_cel(kind: &Kind, value: Value<'_>) -> cel::Value {
+    match (value, kind) {
+        (Value::Double(number), _) => cel::Value::Float(number),
+        (Value::Integer(number), _) => cel::Value::Int(number),
+        (Value::Boolean(flag), _) => cel::Value::Bool(flag),
+        (Value::Enum(word), Kind::Enum(words)) => words.get(usize::from(word)).cloned().into(),
+        (Value::Enum(_), _) => cel::Value::Null,
+        (Value::Text(text), _) => text.to_owned().into(),
+        (Value::Json(json), _) => {
+            let tree = serde_json::from_str::<Json>(json).ok();
+            tree.and_then(|tree| cel::to_value(tree).ok()).unwrap_or(cel::Value::Null)
+        }
+    }
+}
+
+fn is_given(name: &str) -> bool {
+    matches!(name, DEVICE_TIME | PREVIOUS)
+}
+
+fn unknown(name: &str, model: &Model, mapped: &[u16]) -> Problem {
+    let is_computed = model.property(name).is_some();
+    let known = mapped.iter().map(|number| model.properties[usize::from(*number)].name.as_str());
+    match is_computed {
+        true => Problem::new(
+            format!("`{name}` is mapped by no stream; functions see what the physical twin sent"),
+            "name a property that a stream maps",
+        ),
+        false => {
+            let known: Vec<&str> = known.chain([DEVICE_TIME, PREVIOUS]).collect();
+            Problem::new(format!("there is no property `{name}`"), suggestion(name, known.iter().copied()))
+        }
+    }
+}
+
+/// What the parser says, in one line.
+fn syntax(errors: &cel::ParseErrors) -> Problem {
+    let first = errors.errors.first();
+    let (message, (_, column)) = first.map_or((String::new(), (1, 1)), |one| (one.msg.clone(), one.pos));
+    // What it would have expected is a list of all there is.
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.split(" expecting ").next().unwrap_or_default().to_owned();
+    Problem::new(
+        format!("the expression cannot be read at its character {column}: {message}"),
+        "write for example temperature * 1.8 + 32.0",
+    )
+}
+
+/// The variables that macros such as `map` bring with them.
+fn own_variables(expression: &IdedExpr, own: &mut BTreeSet<String>) {
+    let mut each = |parts: &[&IdedExpr]| parts.iter().for_each(|part| own_variables(part, own));
+    match &expression.expr {
+        Expr::Comprehension(one) => {
+            each(&[&one.iter_range, &one.accu_init, &one.loop_cond, &one.loop_step, &one.result]);
+            own.extend([one.iter_var.clone(), one.accu_var.clone()]);
+            own.extend(one.iter_var2.clone());
+        }
+        Expr::Call(call) => {
+            call.target.iter().for_each(|target| each(&[target]));
+            call.args.iter().for_each(|argument| each(&[argument]));
+        }
+        Expr::List(list) => list.elements.iter().for_each(|element| each(&[element])),
+        Expr::Select(select) => each(&[&select.operand]),
+        Expr::Map(map) => {
+            for entry in &map.entries {
+                if let cel::common::ast::EntryExpr::MapEntry(entry) = &entry.expr {
+                    each(&[&entry.key, &entry.value]);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::fixture;
+    use crate::functions::{Augmentation, FunctionSettings, Functions};
+    use crate::model::{ModelSettings, compile};
+    use crate::shadowing::Touched;
+
+    fn model() -> Model {
+        let properties = r#"{"t": {"type": "double"}, "n": {"type": "integer"}, "mode": {"type": "enum",
+            "values": ["idle", "run"]}, "v": {"type": "array", "items": "double"}, "s": {"type": "string"},
+            "f": {"type": "double", "range": [-100, 100]}, "i": {"type": "integer"}, "b": {"type": "boolean"},
+            "w": {"type": "enum", "values": ["low", "high"]}, "l": {"type": "array", "items": "double"}}"#;
+        compile(&ModelSettings {
+            properties: serde_json::from_str(properties).expect("well formed"),
+            events: serde_json::from_str(r#"{"hot": {"type": "double"}}"#).expect("well formed"),
+            ..ModelSettings::default()
+        })
+        .expect("the model is good")
+    }
+
+    fn functions(name: &str, text: &str) -> Result<Functions, String> {
+        let settings = FunctionSettings::Cel(CelSettings(text.to_owned()));
+        let all = indexmap::IndexMap::from([(name.to_owned(), settings)]);
+        Functions::compile(&all, &model(), &[0, 1, 2, 3, 4]).map_err(|problems| {
+            let line = |one: &Problem| format!("{}: {} ({})", one.path.join("."), one.message, one.help);
+            problems.iter().map(line).collect()
+        })
+    }
+
+    /// What a function makes of updates, one after the other.
+    fn check(name: &str, text: &str, updates: &[&str], expected: Expect) {
+        let (model, functions) = (model(), functions(name, text).expect("it is good"));
+        let mut shadow = Shadow::new(&model);
+        let mut found = String::new();
+        for (second, update) in (1i64..).zip(updates) {
+            let values: serde_json::Map<String, Json> = serde_json::from_str(update).expect("well formed");
+            let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+            let update = fixture::Update::at(second * 1_000_000, &values);
+            let batch = update.batch("p", &model);
+            let (mut touched, mut emitted, mut failed) = (Touched::default(), Vec::new(), Vec::new());
+            let clock = (&crate::shadowing::ClockSettings::default()).into();
+            shadow.apply(&batch.event(0), &model, clock, &mut touched);
+            let mut written = Written {
+                shadow: &mut shadow,
+                touched: &mut touched,
+                emitted: &mut emitted,
+                failed: &mut failed,
+            };
+            functions.run(&mut Augmentation::default(), &model, second * 1_000_000, &mut written);
+            let number = model.property(name);
+            let value = number.and_then(|number| shadow.value(&model, number));
+            let emitted = emitted.iter().map(|one| format!(" {:?}", one.value)).collect::<String>();
+            let failed = failed.iter().map(|one| format!(" {}", one.reason)).collect::<String>();
+            found += &format!("{value:?}{emitted}{failed}\n");
+        }
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn an_expression_computes_a_property() {
+        check(
+            "f",
+            "t * 1.8 + 32.0",
+            &[r#"{"t": 10}"#, r#"{"n": 1}"#, r#"{"t": 20}"#],
+            expect![[r#"
+            Some(Double(50.0))
+            Some(Double(50.0))
+            Some(Double(68.0))
+        "#]],
+        );
+        check(
+            "i",
+            "n / (n - 2)",
+            &[r#"{"n": 4}"#, r#"{"n": 2}"#, r#"{"n": 3}"#],
+            expect![[r#"
+            Some(Integer(2))
+            Some(Integer(2)) Division by zero of Int(2)
+            Some(Integer(3))
+        "#]],
+        );
+        check(
+            "f",
+            "t",
+            &[r#"{"t": 10}"#, r#"{"t": 200}"#],
+            expect![[r#"
+            Some(Double(10.0))
+            Some(Double(10.0)) `f`: 200 is outside the range [-100, 100]
+        "#]],
+        );
+        check(
+            "w",
+            "mode == 'run' && t > 5.0 ? 'high' : 'low'",
+            &[r#"{"mode": "run"}"#, r#"{"t": 9}"#],
+            expect![[r#"
+                None
+                Some(Enum(1))
+            "#]],
+        );
+        check(
+            "l",
+            "v.map(x, x * 2.0)",
+            &[r#"{"v": [1.5, 2.0]}"#],
+            expect![[r#"
+            Some(Json("[3.0,4.0]"))
+        "#]],
+        );
+        check(
+            "b",
+            "s.startsWith('a') || size(s) > 3",
+            &[r#"{"s": "abc"}"#, r#"{"s": "b"}"#],
+            expect![[r#"
+            Some(Boolean(true))
+            Some(Boolean(false))
+        "#]],
+        );
+        check(
+            "f",
+            "previous == null ? t : previous * 0.5 + t * 0.5",
+            &[r#"{"t": 10}"#, r#"{"t": 20}"#],
+            expect![[r#"
+                Some(Double(10.0))
+                Some(Double(15.0))
+            "#]],
+        );
+        check(
+            "i",
+            "n + device_time",
+            &[r#"{"n": 1}"#],
+            expect![[r#"
+            Some(Integer(1001))
+        "#]],
+        );
+    }
+
+    #[test]
+    fn an_expression_emits_an_event() {
+        check(
+            "hot",
+            "t > 80.0 ? t : null",
+            &[r#"{"t": 10}"#, r#"{"t": 90}"#],
+            expect![[r#"
+            None
+            None Json("90.0")
+        "#]],
+        );
+        check(
+            "hot",
+            "t > 80.0",
+            &[r#"{"t": 10}"#, r#"{"t": 90}"#],
+            expect![[r#"
+            None
+            None Json("true")
+        "#]],
+        );
+    }
+
+    #[test]
+    fn slips_are_found_before_the_job_runs() {
+        let found: Vec<String> = [
+            ("f", "t +"),
+            ("f", "tt * 2.0"),
+            ("f", "t * 2"),
+            ("f", "f + t"),
+            ("f", "1.0 + 2.0"),
+            ("f", "t > 1.0"),
+            ("i", "t"),
+            ("b", "nothing(t)"),
+            ("nowhere", "t"),
+            ("f", "v.map(x, x * y)[0]"),
+        ]
+        .iter()
+        .map(|(name, text)| format!("{text} => {}\n", functions(name, text).expect_err(text)))
+        .collect();
+        expect![[r#"
+            t + => f.cel: the expression cannot be read at its character 4: Syntax error: mismatched input '<EOF>' (write for example temperature * 1.8 + 32.0)
+            tt * 2.0 => f.cel: there is no property `tt` (there are: device_time, mode, n, previous, s, t, v)
+            t * 2 => f.cel: the kinds do not go together: Unsupported binary operator 'mul': Float(1.5), Int(2) (operands are of one kind: write 2.0 beside a double and 2 beside an integer, or double(n))
+            f + t => f.cel: `f` is mapped by no stream; functions see what the physical twin sent (name a property that a stream maps)
+            1.0 + 2.0 => f.cel: the expression names no property, so nothing would make it run (name a property that a stream maps)
+            t > 1.0 => f.cel: the expression gives true, which is no value of `f` (give a number such as 1.5, or declare another type)
+            t => i.cel: the expression gives 1.5, which is no value of `i` (give an integer: int(x), or declare another type)
+            nothing(t) => b.cel: there is no function `nothing` (see the list of functions at github.com/google/cel-spec, or use python)
+            t => nowhere: there is no property `nowhere`, and no such event (declare it: properties: {nowhere: {type: double}}, or an event)
+            v.map(x, x * y)[0] => f.cel: there is no property `y` (there are: device_time, mode, n, previous, s, t, v)
+        "#]].assert_eq(&found.concat());
+    }
+}

@@ -1,0 +1,118 @@
+//! Steps 2 to 4 of one update, in their order; and of an answer that came after its update had gone on.
+
+use crate::batch::Event;
+use crate::functions::{Emitted, Failed, Outcome, Written};
+use crate::handler::{self, Augmented, DigitalEvents, Physical};
+use crate::shadowing::{Shadowed, TimeSource, Touched};
+use crate::time::DigitalTime;
+use crate::twin::{Twin, TwinType};
+use crate::waiting::{LateCall, Wanted};
+
+/// An update on its way through the steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// The event.
+    pub event: Event<'a>,
+    /// When it is consolidated.
+    pub digital_at: DigitalTime,
+    /// Whether it may bind the twin: one that came before its source was lost may not.
+    pub binds: bool,
+}
+
+/// What a step leaves to the next and to the caller; kept from update to update so that nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Properties that the update took, and those that changed.
+    pub touched: Touched,
+    emitted: Vec<Emitted>,
+    /// Functions that gave no good answer.
+    pub failed: Vec<Failed>,
+    /// Calls of functions outside that are to be made.
+    pub wanted: Vec<Wanted>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.touched.clear();
+        self.emitted.clear();
+        self.failed.clear();
+    }
+}
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// What shadowing made of it.
+    pub shadowed: Shadowed,
+    /// Results of functions that were no value of their property.
+    pub refused: u64,
+    /// Calls that were not made, as enough answers are awaited already.
+    pub skipped: u64,
+}
+
+/// Takes an update through shadowing, augmentation and the twin handler; `outcomes` are those of the calls that
+/// it has waited for, each with the function's place among those outside. Ticks that are due before it have run.
+pub fn apply<'o>(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    update: &Update<'_>,
+    outcomes: impl Iterator<Item = (u16, &'o Outcome)>,
+    scratch: &mut Scratch,
+    out: &mut impl DigitalEvents,
+) -> Applied {
+    let Update { event, digital_at, binds } = *update;
+    scratch.clear();
+    let Scratch { touched, emitted, failed, wanted } = scratch;
+    let model = &definition.model;
+
+    // Step 2: shadowing.
+    let shadowed = twin.shadow.apply(&event, model, definition.clock, touched);
+
+    // Step 3: augmentation.
+    let at_us = match shadowed.time_source {
+        TimeSource::Rejected => event.head.arrived_at.0,
+        TimeSource::Device | TimeSource::Arrival => event.head.physical_at.0,
+    };
+    let functions = &definition.functions;
+    let mut written = Written { shadow: &mut twin.shadow, touched, emitted, failed };
+    let refused = functions.run(&mut twin.augmentation, model, at_us, &mut written);
+    outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
+    let skipped = match functions.outside().is_empty() {
+        true => 0,
+        false => twin.waiting.call_late(&twin.shadow, &event, definition, &touched.taken, wanted),
+    };
+
+    // Step 4: the twin handler.
+    let physical = Physical { event, shadowed, digital_at };
+    let augmented = Augmented { physical, changed: &touched.changed, emitted, binds };
+    handler::consolidate(id, twin, definition, &augmented, out);
+    Applied { shadowed, refused, skipped }
+}
+
+/// Takes an answer whose update did not wait for it: where it writes something, the twin has a new state.
+pub fn apply_late(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    (call, outcome): (&LateCall, &Outcome),
+    digital_at: DigitalTime,
+    scratch: &mut Scratch,
+    out: &mut impl DigitalEvents,
+) {
+    scratch.clear();
+    let Scratch { touched, emitted, failed, .. } = scratch;
+    let mut written = Written { shadow: &mut twin.shadow, touched, emitted, failed };
+    definition.functions.take(call.function(), outcome, &definition.model, &mut written);
+    let event = call.event.event(0);
+    let shadowed = Shadowed {
+        update: call.update,
+        time_source: TimeSource::Arrival,
+        stale: false,
+        has_state: true,
+        observed: false,
+    };
+    let physical = Physical { event, shadowed, digital_at };
+    let augmented = Augmented { physical, changed: &touched.changed, emitted, binds: false };
+    handler::recompute(id, twin, definition, &augmented, out);
+}
