@@ -15,7 +15,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 demo:
 	@.ci/setup
-	cargo run --release -- demo $(ARGS)
+	cargo run --release --no-default-features -- demo $(ARGS)
 
 check:
 	@.ci/setup

@@ -11,6 +11,7 @@
 
 pub mod http;
 pub mod python;
+pub mod wasm;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

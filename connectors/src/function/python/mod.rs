@@ -101,10 +101,16 @@ impl PythonSettings {
             return no(format!("batch: {} is not possible; write 1 to 65536", self.batch));
         }
         if self.memory < ByteSize::mb(32) {
-            return no(format!("memory: {} is too little for Python; write 32MB or more", self.memory));
+            return no(format!(
+                "memory: {} is too little for Python; write 32MB or more",
+                self.memory.display().si()
+            ));
         }
         if !(1..=64_000_000).contains(&self.output_max.as_u64()) {
-            return no(format!("output_max: {} is not possible; write 1B to 64MB", self.output_max));
+            return no(format!(
+                "output_max: {} is not possible; write 1B to 64MB",
+                self.output_max.display().si()
+            ));
         }
         Ok(())
     }
