@@ -311,7 +311,8 @@ fn idle(count: usize, seconds: u64) {
         service.apply(&name, &job(&name, &broker.settings(1).url)).expect("it is applied");
     }
     let applied = start.elapsed().as_secs_f64() / count as f64;
-    std::thread::sleep(Duration::from_secs(12));
+    // Until their first checkpoints are over, and the threads that made them.
+    std::thread::sleep(Duration::from_secs(20));
     let bytes = (resident_bytes() - before) / count as u64;
     let (cpu, start) = (cpu_seconds(), Instant::now());
     std::thread::sleep(Duration::from_secs(seconds));

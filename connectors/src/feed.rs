@@ -8,7 +8,6 @@
 //! let go, it has missed and is told of. While nobody follows, nobody needs to make messages: the gate is shut.
 
 use std::collections::{HashSet, VecDeque};
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -103,27 +102,28 @@ impl Feed {
     }
 
     /// A sink that writes into the log. One at a time.
-    pub fn sink(self: &Arc<Self>, name: &str) -> io::Result<SinkHandle> {
+    pub fn sink(self: &Arc<Self>, name: &str) -> SinkHandle {
         let feed = self.clone();
-        SinkHandle::start(name, QUEUE_BYTES_MAX, move |work| feed.run(&work))
+        let sink = SinkHandle::on_call(name, QUEUE_BYTES_MAX, move |work| feed.take(work));
+        // Nothing can come between.
+        sink.stats.set_connected(true);
+        sink
     }
 
-    fn run(&self, work: &SinkWork) {
-        work.stats.set_connected(true);
-        while let Some(batch) = work.queue.recv() {
-            let mut batches = vec![batch];
-            batches.extend(std::iter::from_fn(|| work.queue.try_recv()));
-            for batch in batches {
-                let (messages, weight) = (batch.len() as u64, batch.weight());
-                let bytes = batch.bytes.len() as u64;
-                self.add(batch);
-                work.stats.add_published(messages, bytes);
-                work.stats.batch_done(weight);
-            }
+    fn take(&self, work: &SinkWork) {
+        let mut has_taken = false;
+        while let Some(batch) = work.queue.try_recv() {
+            let (messages, weight) = (batch.len() as u64, batch.weight());
+            let bytes = batch.bytes.len() as u64;
+            self.add(batch);
+            work.stats.add_published(messages, bytes);
+            work.stats.batch_done(weight);
+            has_taken = true;
+        }
+        if has_taken {
             self.next.send_replace(self.log().next);
             std::thread::sleep(WAKE_INTERVAL);
         }
-        work.stats.set_connected(false);
     }
 
     fn add(&self, batch: MessageBatch) {

@@ -9,7 +9,8 @@
 //!   journal, segments ──► disk ◄── store ◄── parts   what must survive, and the store of checkpoints
 //! ```
 //! Every connector is one thread of its own behind a queue that is bounded by bytes, so that what is
-//! slow slows what feeds it and nothing is dropped. `clock` is the port to the wall clock, `folder`
+//! slow slows what feeds it and nothing is dropped; what has something to do now and then only has its thread
+//! only then (`on_call`). `clock` is the port to the wall clock, `folder`
 //! the data folder that one run owns.
 
 pub mod alarm;
@@ -27,6 +28,7 @@ pub mod kafka;
 pub mod memory;
 pub mod message;
 pub mod mqtt;
+pub mod on_call;
 pub mod outbox;
 pub mod parts;
 pub mod place;

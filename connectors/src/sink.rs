@@ -8,10 +8,12 @@
 
 use crate::alarm::Alarm;
 use crate::message::MessageBatch;
+use crate::on_call::OnCall;
 use crate::outbox::Unsent;
 use crate::queue::{self, Receiver, Refused, Sender, Waker, Weigh};
 use crate::store::Store;
 use crate::thread::{StopSignal, Worker};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,7 +50,13 @@ pub struct SinkHandle {
     /// `None` once closed.
     queue: Option<Sender<MessageBatch>>,
     stop: Arc<StopSignal>,
-    worker: Worker,
+    hand: Hand,
+}
+
+/// Who does a sink's work.
+enum Hand {
+    Thread(Worker),
+    OnCall(OnCall),
 }
 
 /// Numbers of a sink since it was started.
@@ -98,7 +106,31 @@ impl SinkHandle {
         let work =
             SinkWork { name: name.to_owned(), queue: receiver, stats: stats.clone(), stop: stop.clone() };
         let worker = Worker::spawn(&format!("sink-{name}"), move || body(work))?;
-        Ok(Self { name: name.to_owned(), stats, queue: Some(sender), stop, worker })
+        Ok(Self { name: name.to_owned(), stats, queue: Some(sender), stop, hand: Hand::Thread(worker) })
+    }
+
+    /// A sink that has a thread only while there is something in its queue, all of which `body` takes.
+    pub(crate) fn on_call(
+        name: &str,
+        queue_bytes_max: usize,
+        mut body: impl FnMut(&SinkWork) + Send + 'static,
+    ) -> Self {
+        let (sender, receiver) = queue::bounded(queue_bytes_max);
+        let stats = Arc::new(SinkStats::default());
+        let stop = Arc::new(StopSignal::default());
+        let work = Arc::new(SinkWork {
+            name: name.to_owned(),
+            queue: receiver,
+            stats: stats.clone(),
+            stop: stop.clone(),
+        });
+        let done = work.clone();
+        let on_call = OnCall::new(&format!("sink-{name}"), move || {
+            body(&done);
+            if done.queue.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        work.queue.set_waker(on_call.waker());
+        Self { name: name.to_owned(), stats, queue: Some(sender), stop, hand: Hand::OnCall(on_call) }
     }
 
     /// Gives `batch` to the sink; never waits. Where it is refused as full, the waker is called
@@ -130,7 +162,7 @@ impl SinkHandle {
     /// Publishes what is queued and waits for it, no longer than `timeout`.
     pub fn close(mut self, timeout: Duration) -> Closed {
         self.queue = None;
-        if !self.worker.join_within(timeout) {
+        if !self.hand.join_within(timeout) {
             warn!(sink = %self.name, in_flight_bytes = self.in_flight_bytes(), "sink closed before all was published");
             self.end();
         }
@@ -140,8 +172,18 @@ impl SinkHandle {
     fn end(&mut self) {
         self.queue = None;
         self.stop.ask();
-        if !self.worker.join_within(JOIN_MAX) {
+        if !self.hand.join_within(JOIN_MAX) {
             warn!(sink = %self.name, "sink does not end; it is left behind");
+        }
+    }
+}
+
+impl Hand {
+    /// Waits for the end; `false` where it has not come after `timeout`.
+    fn join_within(&mut self, timeout: Duration) -> bool {
+        match self {
+            Hand::Thread(worker) => worker.join_within(timeout),
+            Hand::OnCall(on_call) => on_call.wait_over(timeout).is_some(),
         }
     }
 }

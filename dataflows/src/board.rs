@@ -1,19 +1,13 @@
-//! What the operators of one worker share, and how each of them keeps looking at the time. A worker is
-//! one thread, so this is no channel between workers: those have only the dataflow.
+//! What the operators of one worker share. A worker is one thread, so this is no channel between workers: those
+//! have only the dataflow.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use connectors::place::Place;
 use timely::scheduling::Activator;
 
 use crate::checkpoint::Committed;
 use crate::control::Boundary;
-
-/// How often an operator looks at the time while its job has something to do.
-const HEARTBEAT: Duration = Duration::from_millis(100);
-/// How often while it has nothing to do, as jobs may be many. What comes wakes it.
-const IDLE_HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Instead of a boundary's number: the end of all sources.
 pub const END: u64 = u64::MAX;
@@ -48,22 +42,4 @@ pub struct Board {
     pub committed: Option<Committed>,
     /// Activates the physical event handler, for what it reads here.
     pub handler: Option<Activator>,
-}
-
-/// Has an operator activated now and then, however often it is activated in between.
-#[derive(Default)]
-pub struct Heartbeat {
-    next: Option<Instant>,
-}
-
-impl Heartbeat {
-    /// Asks for the next beat, unless one that is as soon was asked for.
-    pub fn again(&mut self, activator: &Activator, is_idle: bool) {
-        let now = Instant::now();
-        let after = if is_idle { IDLE_HEARTBEAT } else { HEARTBEAT };
-        if self.next.is_none_or(|next| next <= now || next > now + after) {
-            self.next = Some(now + after);
-            activator.activate_after(after);
-        }
-    }
 }

@@ -17,11 +17,12 @@ use operators::decode::DeadLetter;
 use timely::scheduling::Activator;
 
 use crate::ask::{Answered, Collecting, LAST, PartOfReply, Question};
-use crate::board::{Board, END, Heartbeat, Marks};
+use crate::board::{Board, END, Marks};
 use crate::checkpoint::PartMessage;
 use crate::control::{Boundary, Control};
 use crate::epoch;
 use crate::plan::TimeMode;
+use crate::pulse::{BEAT, Heartbeat, Pulse};
 use crate::router::Parcel;
 use crate::twins::{Stamp, Twins};
 
@@ -101,6 +102,7 @@ pub struct Chain {
     is_over: bool,
     rows_at: Instant,
     heartbeat: Heartbeat,
+    pulse: Arc<Pulse>,
     /// How many workers answer each of the questions that are open, by their numbers.
     asked: HashMap<u64, u32>,
     /// Questions about one twin, each with its number.
@@ -125,12 +127,14 @@ pub struct ChainParts {
     pub recorder: Sender<PartMessage>,
     /// Where recorded input is to stop.
     pub until_us: Option<i64>,
+    /// Whether the job is at rest.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Chain {
     /// No event yet.
     pub fn new(twins: Twins, parts: ChainParts) -> Self {
-        let ChainParts { job_number, peers, time, clock, start, board, recorder, until_us } = parts;
+        let ChainParts { job_number, peers, time, clock, start, board, recorder, until_us, pulse } = parts;
         Self {
             job_number,
             peers,
@@ -149,6 +153,7 @@ impl Chain {
             is_over: false,
             rows_at: start,
             heartbeat: Heartbeat::default(),
+            pulse,
             asked: HashMap::new(),
             twins_asked: Vec::new(),
         }
@@ -439,17 +444,26 @@ impl Chain {
         is_time
     }
 
-    /// Has the operator activated again: at once while work is left, else at the next heartbeat.
+    /// Counts what was done. It is something that a checkpoint would keep, so the job is not at rest.
+    pub fn report(&mut self) {
+        if self.twins.report() {
+            self.pulse.is_busy();
+        }
+    }
+
+    /// Has the operator activated again: at once while work is left, else at the next heartbeat. Its part in how
+    /// far time has come goes on with that of the physical event handlers, which activate it.
     pub fn schedule(&mut self, activator: &Activator) {
         let can_go_on = self.board.borrow().waiting_bytes < WAITING_BYTES_MAX;
-        let has_ticks = self.time == TimeMode::Live && self.twins.is_busy(self.clock.wall_us());
+        let now_us = self.clock.wall_us();
+        let has_ticks = self.time == TimeMode::Live && self.twins.is_busy(now_us);
         if can_go_on && (has_ticks || self.twins.can_write()) {
             activator.activate();
         } else if self.twins.is_writing() {
             activator.activate_after(RETRY);
         }
-        let is_idle = self.time == TimeMode::Live && self.twins.is_idle();
-        self.heartbeat.again(activator, is_idle);
+        let rest = if self.time == TimeMode::Live { self.twins.rest(now_us) } else { BEAT };
+        self.heartbeat.again(activator, rest);
     }
 }
 

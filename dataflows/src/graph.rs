@@ -49,6 +49,7 @@ use crate::ingest::Lane;
 use crate::metrics::Metrics;
 use crate::plan::TimeMode;
 use crate::publish::{Outlets, SinkPort};
+use crate::pulse::Pulse;
 use crate::quarantine;
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
@@ -109,6 +110,8 @@ pub struct Parts {
     pub start: Instant,
     /// The process's counters.
     pub metrics: Arc<Metrics>,
+    /// Whether the job is at rest.
+    pub pulse: Arc<Pulse>,
 }
 
 /// Builds the graph, which holds `alive` until it has gone. `wake` is given what wakes the worker for the
@@ -132,6 +135,7 @@ pub fn build(scope: Scope<'_, u64>, parts: Parts, alive: Alive, wake: impl FnOnc
         coordinator: stats.map(|stats| Coordinator::new(parts.interval, start, stats, parts.is_alone)),
         incidents: 0,
         metrics: parts.metrics,
+        pulse: parts.pulse.clone(),
         board: board.clone(),
         probe: probe.clone(),
         stall: StallWatch::new(scope.index(), start),
@@ -145,6 +149,7 @@ pub fn build(scope: Scope<'_, u64>, parts: Parts, alive: Alive, wake: impl FnOnc
         board: board.clone(),
         recorder: parts.recorder,
         until_us: parts.until_us,
+        pulse: parts.pulse,
     };
     let commit_parts = CommitParts {
         parts: parts.parts,
@@ -205,7 +210,7 @@ fn chained_steps<'scope>(
                 Frontiers { parcels: least(0), letters: least(1), control: least(2), boundaries: least(3) };
             let answer = chain.go_on(frontiers);
             let has_ended = frontiers.have_ended() && !chain.is_held();
-            chain.twins.report();
+            chain.report();
             let mut out = deliveries_out.activate();
             let mut session = out.session(&*deliveries_cap);
             let all_rows = chain.is_time_for_rows(has_ended);

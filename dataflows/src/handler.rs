@@ -23,7 +23,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::scheduling::SyncActivator;
 
 use crate::ask::Question;
-use crate::board::{Board, END, Heartbeat};
+use crate::board::{Board, END};
 use crate::chain::Letters;
 use crate::checkpoint::Committed;
 use crate::checkpoint::committer::{CheckpointPhase, CheckpointStats};
@@ -32,12 +32,10 @@ use crate::epoch;
 use crate::ingest::{Lane, Progress, Yield};
 use crate::metrics::{Metrics, add};
 use crate::plan::TimeMode;
+use crate::pulse::{BEAT, Heartbeat, Pulse, REST};
 use crate::quarantine;
 use crate::router::{Parcel, Router};
 use crate::stall::StallWatch;
-
-/// How long after the last message a job counts as busy.
-const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
@@ -67,6 +65,8 @@ pub(crate) struct PhysicalEventHandler {
     pub(crate) incidents: u64,
     /// The process's counters.
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether the job is at rest.
+    pub(crate) pulse: Arc<Pulse>,
     /// What the operators of this worker share.
     pub(crate) board: Rc<RefCell<Board>>,
     /// What has left the worker's operators.
@@ -131,11 +131,14 @@ impl Coordinator {
         Some(Boundary { number: self.number, at_us, last })
     }
 
-    /// Whether a checkpoint is under way, or will be once it is time for it.
-    fn waits(&self, metrics: &Metrics) -> bool {
-        let is_to_be =
-            || self.interval.is_some() && (!self.sees_all || self.seen != Some(metrics.happened()));
-        self.is_under_way || is_to_be()
+    /// How long nothing is to be done as time goes on: until the next checkpoint, where one is to be.
+    fn rest(&self, metrics: &Metrics) -> Duration {
+        match self.interval {
+            Some(interval) if !self.sees_all || self.seen != Some(metrics.happened()) => {
+                interval.saturating_sub(self.begun_at.elapsed())
+            }
+            _ => REST,
+        }
     }
 
     /// A checkpoint holds.
@@ -182,6 +185,7 @@ pub(crate) fn physical_event_handler<'scope>(
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
     handler.board.borrow_mut().handler = Some(scope.activator_for(address.clone()));
+    handler.pulse.wakes(scope.worker().sync_activator_for(address.to_vec()));
     let (parcels_out, parcels) = builder.new_output_connection([]);
     let (letters_out, letters) = builder.new_output_connection([]);
     let (control_out, control) = builder.new_output_connection([]);
@@ -216,7 +220,6 @@ pub(crate) fn physical_event_handler<'scope>(
             handler.mark(END, Lane::end);
         }
         let mut heartbeat = Heartbeat::default();
-        let mut busy_at = Instant::now();
         move |_frontiers| {
             quarantine::go_on_duty(handler.job_number);
             let Some(capability) = control_cap.as_mut() else { return };
@@ -307,11 +310,7 @@ pub(crate) fn physical_event_handler<'scope>(
             } else if let Some(wait) = wait {
                 activator.activate_after(wait);
             }
-            if has_more || handler.is_busy() {
-                busy_at = Instant::now();
-            }
-            let is_idle = handler.time == TimeMode::Live && busy_at.elapsed() > IDLE_AFTER;
-            heartbeat.again(&activator, is_idle);
+            heartbeat.again(&activator, handler.rest(has_more));
         }
     });
     HandlerStreams { parcels, letters, control, boundaries }
@@ -365,11 +364,21 @@ impl PhysicalEventHandler {
         }
     }
 
-    /// Whether something is under way.
-    fn is_busy(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.in_flight_bytes() > 0)
-            || self.coordinator.as_ref().is_some_and(|coordinator| coordinator.waits(&self.metrics))
-            || self.board.borrow().stop
+    /// How long nothing is to be done as time goes on.
+    fn rest(&self, has_more: bool) -> Duration {
+        let is_busy = has_more
+            || self.lanes.iter().any(|lane| lane.in_flight_bytes() > 0)
+            || self.coordinator.as_ref().is_some_and(|coordinator| coordinator.is_under_way)
+            || self.board.borrow().stop;
+        if is_busy {
+            self.pulse.is_busy();
+        }
+        match self.time {
+            TimeMode::Live if self.pulse.rests() => {
+                self.coordinator.as_ref().map_or(REST, |coordinator| coordinator.rest(&self.metrics))
+            }
+            _ => BEAT,
+        }
     }
 
     /// Recorded: the instant before which all sources have told everything.

@@ -23,6 +23,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod plan;
 pub mod publish;
+mod pulse;
 pub mod quarantine;
 pub mod quota;
 pub mod router;

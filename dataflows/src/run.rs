@@ -8,7 +8,6 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use connectors::alarm::Alarm;
@@ -16,6 +15,7 @@ use connectors::archive::{ArchiveError, ArchiveHandle};
 use connectors::clock::{Clock, SystemClock};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
+use connectors::on_call::{Ended, OnCall};
 use connectors::store::StoreError;
 use operators::entanglement::Terms;
 
@@ -145,7 +145,7 @@ pub struct Run {
     pub(crate) start: Instant,
     pub(crate) alarm: Arc<Alarm>,
     /// Completes checkpoints, in process 0.
-    pub(crate) committer: Option<JoinHandle<()>>,
+    pub(crate) committer: Option<OnCall>,
     /// Locked while the run lasts.
     pub(crate) folder: Option<DataFolder>,
     /// The workers, where they are this job's alone.
@@ -256,7 +256,8 @@ impl Run {
         for archive in archives.into_iter().filter_map(Arc::into_inner) {
             archive_rows += archive.close(CLOSE_WAIT)?.rows;
         }
-        if self.committer.is_some_and(|committer| committer.join().is_err()) {
+        let committed = self.committer.and_then(|committer| committer.wait_over(Duration::MAX));
+        if committed == Some(Ended::Panicked) {
             return Err(RunError::Dataflow("the committer of checkpoints has panicked".into()));
         }
         let seconds = self.start.elapsed().as_secs_f64();

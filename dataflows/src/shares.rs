@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
 use connectors::archive::{ArchiveHandle, ArchiveSetup, SegmentRef};
 use connectors::clock::Clock;
 use connectors::disk::Disk;
+use connectors::on_call::OnCall;
 use connectors::outbox::OutboxHandle;
 use connectors::place::Place;
 use connectors::queue::Sender;
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::ask::Replies;
 use crate::calls::{Calls, OpenFunctions};
-use crate::checkpoint::committer::{self, CheckpointStats, Commit, CommitterSetup};
+use crate::checkpoint::committer::{self, CheckpointStats, CommitterSetup};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
 use crate::checkpoint::restore;
@@ -38,6 +38,7 @@ use crate::ingest::{Lane, LaneLimits};
 use crate::metrics::Metrics;
 use crate::plan::{ArchivePlan, CheckpointPlan, Limits, ListenerPlan, SourcePlan, TimeMode};
 use crate::publish::SinkPort;
+use crate::pulse::Pulse;
 use crate::quarantine::{self, Quarantine};
 use crate::quota::Quotas;
 use crate::router::BinTable;
@@ -103,11 +104,12 @@ impl Shares {
     ) -> Result<Vec<WorkerParts>, RunError> {
         let (mut commands, mut replies, mut committer) = (Some(commands), replies, committer);
         let mut parts = Vec::new();
+        let pulse = Arc::new(Pulse::new(self.processes == 1));
         for index in 0..self.workers {
             let worker = self.first_worker + index;
             let archive = self.start_archive(worker)?;
             let mailbox = Mailbox::shared();
-            let recorder = self.start_recorder(worker, mailbox.clone())?;
+            let recorder = self.start_recorder(worker, mailbox.clone());
             let one = Parts {
                 job_number: self.job_number,
                 lanes: Vec::new(),
@@ -133,6 +135,7 @@ impl Shares {
                 clock: self.clock.clone(),
                 start: self.start,
                 metrics: self.metrics.clone(),
+                pulse: pulse.clone(),
             };
             parts.push(Some((one, archive)));
         }
@@ -149,11 +152,7 @@ impl Shares {
         outboxes.collect()
     }
 
-    fn start_recorder(
-        &self,
-        worker: usize,
-        parts: Arc<Mailbox<Part>>,
-    ) -> Result<Sender<PartMessage>, RunError> {
+    fn start_recorder(&self, worker: usize, parts: Arc<Mailbox<Part>>) -> Sender<PartMessage> {
         let outboxes = self.outboxes();
         let setup = RecorderSetup {
             store: self.store.clone(),
@@ -163,7 +162,7 @@ impl Shares {
             outboxes: outboxes.clone(),
             alarm: self.alarm.clone(),
         };
-        let recorder = recorder::start(setup).map_err(RunError::Thread)?;
+        let recorder = recorder::start(setup);
         for outbox in outboxes.into_values() {
             let recorder = recorder.clone();
             outbox.add_waker(Arc::new(move || {
@@ -171,7 +170,7 @@ impl Shares {
                 let _ = recorder.send_over_bound(PartMessage::OutboxSent);
             }));
         }
-        Ok(recorder)
+        recorder
     }
 
     /// Segments of the archive that an earlier run has left, for this worker: those of the worker with its
@@ -243,7 +242,7 @@ impl Shares {
         Ok(())
     }
 
-    pub(crate) fn start_committer(&self) -> Result<(CommitterPort, JoinHandle<()>), RunError> {
+    pub(crate) fn start_committer(&self) -> (CommitterPort, OnCall) {
         let committed = Mailbox::shared();
         let stats = Arc::new(CheckpointStats::default());
         self.metrics.set_checkpoints(stats.clone());
@@ -266,9 +265,8 @@ impl Shares {
             committed: committed.clone(),
             stats: stats.clone(),
         };
-        let (commits, thread): (mpsc::Sender<Commit>, _) =
-            committer::start(setup).map_err(RunError::Thread)?;
-        Ok((CommitterPort { commits, committed, stats }, thread))
+        let (commits, work) = committer::start(setup);
+        (CommitterPort { commits, committed, stats }, work)
     }
 
     /// Outboxes that earlier runs may not have sent, of sinks that there still are.

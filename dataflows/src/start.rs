@@ -148,13 +148,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         store,
         state,
     };
-    let (committer, committer_thread) = match process {
-        0 => {
-            let (port, thread) = shares.start_committer()?;
-            (Some(port), Some(thread))
-        }
-        _ => (None, None),
-    };
+    let (committer, committer_work) = (process == 0).then(|| shares.start_committer()).unzip();
     let mut parts =
         shares.parts(received, (process == 0).then_some(replies), committer, has_shared_sources)?;
     shares.restore(&mut parts)?;
@@ -192,7 +186,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         unpublished,
         start: shares.start,
         alarm,
-        committer: committer_thread,
+        committer: committer_work,
         folder,
         engine: None,
     })

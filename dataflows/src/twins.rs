@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connectors::failpoint;
 use operators::batch::{Event, EventBatch};
@@ -35,6 +36,8 @@ use walks::Sweep;
 
 /// Events that are looked up together: the memory of one is fetched while another's is awaited.
 const CHUNK: usize = 64;
+/// How long the calendar is not looked at.
+const TICK_REST_MAX: Duration = Duration::from_secs(10);
 
 /// The twins of one worker.
 pub struct Twins {
@@ -364,18 +367,25 @@ impl Twins {
         !self.sweeps.is_empty() || self.can_write() || self.wheel.is_due(wheel::last_day_over(now_us))
     }
 
-    /// Whether nothing is to be done as time goes on.
-    pub fn is_idle(&self) -> bool {
-        self.sweeps.is_empty()
-            && self.snapshot.is_none()
-            && self.wheel.is_empty()
-            && !self.digital.has_waiting_rows()
+    /// How long nothing is to be done as time goes on.
+    pub fn rest(&self, now_us: i64) -> Duration {
+        if !self.sweeps.is_empty() || self.snapshot.is_some() || self.digital.has_waiting_rows() {
+            return Duration::ZERO;
+        }
+        match self.wheel.first_us() {
+            // Not longer, as the wall clock may be put forward.
+            Some(at_us) => {
+                Duration::from_micros(at_us.saturating_sub(now_us).max(0) as u64).min(TICK_REST_MAX)
+            }
+            None => Duration::MAX,
+        }
     }
 
-    /// Adds what was counted since the last time to the process's metrics.
-    pub fn report(&mut self) {
+    /// Adds what was counted since the last time to the process's metrics; whether that was anything.
+    pub fn report(&mut self) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
         let counts = std::mem::take(&mut self.counts);
+        let has_counted = counts.events + counts.done_dropped + counts.dead_letters > 0;
         add(&self.metrics.events, counts.events);
         add(&self.metrics.stale, counts.stale);
         add(&self.metrics.refused_results, counts.refused_results);
@@ -398,6 +408,7 @@ impl Twins {
                 gauge.fetch_add(change, Relaxed);
             }
         }
+        has_counted || digital.iter().any(|count| *count > 0)
     }
 }
 

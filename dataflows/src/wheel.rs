@@ -37,9 +37,12 @@ impl Wheel {
         self.due.pop()
     }
 
-    /// Whether no slot wants to be looked at.
-    pub fn is_empty(&self) -> bool {
-        self.days.is_empty() && self.due.is_empty()
+    /// When the first slot wants to be looked at: the end of its day; none where no slot does.
+    pub fn first_us(&self) -> Option<i64> {
+        match self.due.is_empty() {
+            true => self.days.first_key_value().map(|(day, _)| (day + 1).saturating_mul(DAY_US)),
+            false => Some(i64::MIN),
+        }
     }
 
     /// Whether some slot waits to be worked off.
@@ -69,10 +72,12 @@ mod tests {
         let mut wheel = Wheel::default();
         wheel.enter(250_000, slot(1));
         wheel.enter(50_000, slot(2));
+        assert_eq!(wheel.first_us(), Some(100_000));
         assert!(!wheel.is_due(last_day_over(99_998)));
         assert_eq!(wheel.next_due(last_day_over(99_999)), Some(slot(2)));
         assert_eq!(wheel.next_due(last_day_over(250_000)), None);
         assert_eq!(wheel.next_due(day_of(250_000)), Some(slot(1)));
         assert_eq!(wheel.next_due(i64::MAX), None);
+        assert_eq!(wheel.first_us(), None);
     }
 }

@@ -188,7 +188,7 @@ impl Journal {
         disk.sync_folder(&folder).map_err(|error| JournalError::io("sync", &folder, error))?;
         let syncer = Syncer::start(&name, disk.clone(), &folder, alarm, waker, found.next - 1);
         let mut journal = Self {
-            syncer: syncer.map_err(|error| JournalError::io("start the thread of", &folder, error))?,
+            syncer,
             name,
             folder,
             disk,

@@ -1,13 +1,14 @@
-//! The thread that makes a journal durable. While it waits for the disk more frames gather, and the
+//! What makes a journal durable, on a thread that is there while records come. While it waits for the disk more frames gather, and the
 //! next sync takes them all: under load a sync is shared by many messages. A disk that is quick would
 //! leave no time for that, so after a sync the next one waits a moment for company; a record that comes
 //! alone is synced at once.
 //!
 //! ```text
-//!   append ── written ──► [ State ] ──► thread: gather, sync ──► synced, waker
+//!   append ── written ──► [ State ] ── call ──► thread: gather, sync ──► synced, waker
 //! ```
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,8 @@ use super::JournalError;
 use crate::alarm::Alarm;
 use crate::disk::{Disk, DiskFile};
 use crate::failpoint::{self, Failpoint};
+use crate::on_call::OnCall;
 use crate::queue::Waker;
-use crate::thread::Worker;
 
 /// How long closing a journal waits for the disk.
 const CLOSE_MAX: Duration = Duration::from_secs(4);
@@ -41,7 +42,7 @@ pub(super) struct Unsynced {
 /// The writer's end of the thread.
 pub(super) struct Syncer {
     shared: Arc<Shared>,
-    worker: Worker,
+    work: OnCall,
 }
 
 struct Shared {
@@ -51,8 +52,8 @@ struct Shared {
     alarm: Arc<Alarm>,
     waker: Waker,
     state: Mutex<State>,
-    /// There is something to sync, or nothing more will come.
-    work: Condvar,
+    /// There is enough to sync, or somebody waits for it, or nothing more will come.
+    enough: Condvar,
     /// `synced` has moved, or never will again.
     progress: Condvar,
     /// The last position that is durable.
@@ -63,8 +64,10 @@ struct Shared {
 
 struct State {
     written: u64,
-    /// How many records must be written and not synced for the thread to be woken.
+    /// How many records must be written and not synced for the thread to be woken, or called.
     awaited: u64,
+    /// The thread waits for company; else it must be called.
+    is_gathering: bool,
     /// Who waits for all to be durable, and not for company.
     waiters: usize,
     /// The file that takes the place of the one before it, all of which is durable.
@@ -81,7 +84,7 @@ impl Syncer {
         alarm: Arc<Alarm>,
         waker: Waker,
         synced: u64,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             disk,
@@ -91,19 +94,20 @@ impl Syncer {
             state: Mutex::new(State {
                 written: synced,
                 awaited: 1,
+                is_gathering: false,
                 waiters: 0,
                 file: None,
                 is_closing: false,
             }),
-            work: Condvar::new(),
+            enough: Condvar::new(),
             progress: Condvar::new(),
             synced: AtomicU64::new(synced),
             syncs: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
         });
-        let syncing = shared.clone();
-        let worker = Worker::spawn(&format!("journal-{name}"), move || syncing.run())?;
-        Ok(Self { shared, worker })
+        let mut syncing = Syncing { shared: shared.clone(), current: None, synced_at: None };
+        let work = OnCall::new(&format!("journal-{name}"), move || syncing.run());
+        Self { shared, work }
     }
 
     /// What is written from now on goes to this file.
@@ -116,7 +120,17 @@ impl Syncer {
         let mut state = self.shared.lock();
         state.written = position;
         if position - self.synced() >= state.awaited {
-            self.shared.work.notify_one();
+            self.rouse(state);
+        }
+    }
+
+    /// Tells the thread, which is started where there is none.
+    fn rouse(&self, state: MutexGuard<'_, State>) {
+        let is_gathering = state.is_gathering;
+        drop(state);
+        match is_gathering {
+            true => self.shared.enough.notify_one(),
+            false => self.work.call(),
         }
     }
 
@@ -148,7 +162,10 @@ impl Syncer {
     pub(super) fn wait(&self) -> Result<(), JournalError> {
         let mut state = self.shared.lock();
         state.waiters += 1;
-        self.shared.work.notify_one();
+        if self.synced() < state.written {
+            self.rouse(state);
+            state = self.shared.lock();
+        }
         while self.synced() < state.written && !self.has_failed() {
             state = self.shared.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -159,10 +176,54 @@ impl Syncer {
 
 impl Drop for Syncer {
     fn drop(&mut self) {
-        self.shared.lock().is_closing = true;
-        self.shared.work.notify_one();
+        let mut state = self.shared.lock();
+        state.is_closing = true;
+        self.rouse(state);
         // A disk that does not answer is not waited for: what it holds back was not acknowledged.
-        self.worker.join_within(CLOSE_MAX);
+        self.work.wait_over(CLOSE_MAX);
+    }
+}
+
+/// The thread's side.
+struct Syncing {
+    shared: Arc<Shared>,
+    /// The file that is written now.
+    current: Option<Unsynced>,
+    synced_at: Option<Instant>,
+}
+
+impl Syncing {
+    /// Syncs until all is durable; breaks where nothing more can come.
+    fn run(&mut self) -> ControlFlow<()> {
+        let shared = self.shared.clone();
+        loop {
+            let mut state = shared.gather(self.synced_at);
+            let target = state.written;
+            if let Some(file) = state.file.take() {
+                self.current = Some(file);
+            }
+            let is_closing = state.is_closing;
+            drop(state);
+            if shared.has_failed.load(Ordering::SeqCst) {
+                return ControlFlow::Break(());
+            }
+            if target <= shared.synced.load(Ordering::SeqCst) {
+                return if is_closing { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
+            let Some(file) = &mut self.current else { return ControlFlow::Break(()) };
+            if let Err(error) = shared.sync(file) {
+                shared.fail("sync", &file.path, error);
+                return ControlFlow::Break(());
+            }
+            // A write that failed meanwhile ends it: nothing is acknowledged any more.
+            if shared.has_failed.load(Ordering::SeqCst) {
+                return ControlFlow::Break(());
+            }
+            shared.synced.store(target, Ordering::SeqCst);
+            shared.syncs.fetch_add(1, Ordering::Relaxed);
+            self.synced_at = Some(Instant::now());
+            shared.tell();
+        }
     }
 }
 
@@ -171,59 +232,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self) {
-        let mut current: Option<Unsynced> = None;
-        let mut synced_at = None;
-        loop {
-            let mut state = self.gather(synced_at);
-            let target = state.written;
-            if let Some(file) = state.file.take() {
-                current = Some(file);
-            }
-            drop(state);
-            if target <= self.synced.load(Ordering::SeqCst) || self.has_failed.load(Ordering::SeqCst) {
-                return;
-            }
-            let Some(file) = &mut current else { return };
-            if let Err(error) = self.sync(file) {
-                self.fail("sync", &file.path, error);
-                return;
-            }
-            // A write that failed meanwhile ends it: nothing is acknowledged any more.
-            if self.has_failed.load(Ordering::SeqCst) {
-                return;
-            }
-            self.synced.store(target, Ordering::SeqCst);
-            self.syncs.fetch_add(1, Ordering::Relaxed);
-            synced_at = Some(Instant::now());
-            self.tell();
-        }
-    }
-
-    /// Waits until there is enough to sync, or it has waited long enough, or nothing more will come.
+    /// Waits until there is enough to sync, or it has waited long enough, or nothing more will come; does not wait
+    /// for the first record.
     fn gather(&self, synced_at: Option<Instant>) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         loop {
             let count = state.written - self.synced.load(Ordering::SeqCst);
-            if state.is_closing || count >= GATHER_RECORDS || (count > 0 && state.waiters > 0) {
-                break;
-            }
             let left = synced_at.map_or(Duration::ZERO, |at| GATHER_MAX.saturating_sub(at.elapsed()));
-            state = match left.is_zero() {
-                true if count > 0 => break,
-                true => {
-                    state.awaited = 1;
-                    self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
-                }
-                false => {
-                    state.awaited = GATHER_RECORDS;
-                    self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let is_enough = count >= GATHER_RECORDS || (count > 0 && state.waiters > 0);
+            if state.is_closing || is_enough || left.is_zero() {
+                // Whoever writes while it syncs is seen after that; whoever does after it has rested calls.
+                state.awaited = if count == 0 { 1 } else { u64::MAX };
+                return state;
+            }
+            (state.awaited, state.is_gathering) = (GATHER_RECORDS, true);
+            state = self.enough.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.is_gathering = false;
         }
-        // Whoever writes from now on is seen after the sync.
-        state.awaited = u64::MAX;
-        state
     }
 
     fn sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {

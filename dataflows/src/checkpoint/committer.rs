@@ -1,18 +1,20 @@
-//! Makes checkpoints complete, on a thread of process 0: the manifest is written last, then everybody may
+//! Makes checkpoints complete, on a thread of process 0 that is there while one is: the manifest is written last, then everybody may
 //! know. What is no longer needed is removed, and deltas are merged, after that.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
 use connectors::clock::Clock;
 use connectors::failpoint::{self, Failpoint};
+use connectors::on_call::OnCall;
 use connectors::parts::{self, PartInfo};
 use connectors::place::Place;
+use connectors::queue::{self, Sender, Weigh};
 use connectors::store::Store;
 use operators::layout::Layout;
 use tracing::{debug, info, warn};
@@ -119,27 +121,38 @@ impl CheckpointStats {
     }
 }
 
-/// Starts a committer; it ends with its sender.
-pub fn start(setup: CommitterSetup) -> io::Result<(mpsc::Sender<Commit>, JoinHandle<()>)> {
-    let (sender, receiver) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("committer".into()).spawn(move || {
-        let mut committer = Committer { kept: VecDeque::new(), setup };
-        let outcome =
-            committer.begin().and_then(|()| receiver.iter().try_for_each(|one| committer.take(one)));
-        if let Err(error) = outcome {
+/// Checkpoints that may wait; one is under way at a time.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+
+impl Weigh for Commit {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+/// A committer; it ends with its sender.
+pub fn start(setup: CommitterSetup) -> (Sender<Commit>, OnCall) {
+    let (sender, receiver) = queue::bounded(QUEUE_BYTES_MAX);
+    let mut committer = Committer { kept: VecDeque::new(), has_begun: false, setup };
+    let work = OnCall::of_queue("committer", receiver, move |commit| match committer.take(commit) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
             committer.setup.alarm.raise(format!(
                 "a checkpoint cannot be completed: {error}; check the disk and its free space, then start \
                  again: the run goes on from the checkpoint before"
             ));
+            ControlFlow::Break(())
         }
-    })?;
-    Ok((sender, thread))
+    });
+    (sender, work)
 }
 
 struct Committer {
     setup: CommitterSetup,
     /// Checkpoints that are kept, oldest first.
     kept: VecDeque<Kept>,
+    /// It has learnt of those that earlier runs have left.
+    has_begun: bool,
 }
 
 /// A checkpoint that is kept, as a run may have to fall back to it.
@@ -191,6 +204,9 @@ impl Committer {
 
     fn take(&mut self, commit: Commit) -> io::Result<()> {
         let start = Instant::now();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.begin()?;
+        }
         let Commit { number, last, places, mut parts } = commit;
         self.setup.stats.set_phase(CheckpointPhase::Committing);
         parts.sort_by_key(|part| part.worker);

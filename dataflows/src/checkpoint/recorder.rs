@@ -1,18 +1,20 @@
-//! A worker's part of a checkpoint, on a thread of its own: objects are written as twins and outgoing messages
+//! A worker's part of a checkpoint, on a thread that is there while one is made: objects are written as twins and outgoing messages
 //! come, and the part is there when they are complete, the archive's segments are synced, and all that went
 //! out before the cut is published or in an outbox.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use connectors::alarm::Alarm;
 use connectors::archive::ArchivePart;
 use connectors::failpoint::{self, Failpoint};
 use connectors::message::MessageBatch;
+use connectors::on_call::OnCall;
 use connectors::outbox::{OutboxHandle, OutboxWriter};
 use connectors::parts::{PartInfo, PartWriter};
-use connectors::queue::{self, Receiver, Sender};
+use connectors::queue::{self, Sender};
 use connectors::store::Store;
 
 use super::manifest::{CheckpointId, outbox_name, part_name};
@@ -42,20 +44,21 @@ pub struct RecorderSetup {
 /// Outboxes that may wait for their bus before the next checkpoint waits too.
 const UNSENT_MAX: u64 = 8;
 
-/// Starts a recorder; it ends after the last checkpoint, or with its senders.
-pub fn start(setup: RecorderSetup) -> io::Result<Sender<PartMessage>> {
+/// A recorder; it ends after the last checkpoint, or with its senders.
+pub fn start(setup: RecorderSetup) -> Sender<PartMessage> {
     let (sender, receiver) = queue::bounded(QUEUE_BYTES_MAX);
-    let name = format!("recorder-{}", setup.worker);
-    std::thread::Builder::new().name(name).spawn(move || {
-        let alarm = setup.alarm.clone();
-        if let Err(error) = Recorder::new(setup).run(&receiver) {
+    let (name, alarm) = (format!("recorder-{}", setup.worker), setup.alarm.clone());
+    let mut recorder = Recorder::new(setup);
+    OnCall::of_queue(&name, receiver, move |message| {
+        recorder.hear(message).unwrap_or_else(|error| {
             alarm.raise(format!(
                 "a checkpoint cannot be written: {error}; check the disk and its free space, then start again: \
                  the run goes on from the checkpoint before"
             ));
-        }
-    })?;
-    Ok(sender)
+            ControlFlow::Break(())
+        })
+    });
+    sender
 }
 
 struct Recorder {
@@ -93,22 +96,21 @@ impl Recorder {
         Self { setup, pending: VecDeque::new(), open }
     }
 
-    fn run(mut self, receiver: &Receiver<PartMessage>) -> io::Result<()> {
-        while let Some(message) = receiver.recv() {
-            self.take(message)?;
-            while self.pending.front().is_some_and(|part| self.is_complete(part))
-                && let Some(part) = self.pending.pop_front()
-            {
-                let is_last = part.boundary.last;
-                if let Some(part) = self.finish(part) {
-                    self.setup.parts.put(part);
-                }
-                if is_last {
-                    return Ok(());
-                }
+    /// Takes a message, and hands over the parts that it makes complete; breaks after the last checkpoint.
+    fn hear(&mut self, message: PartMessage) -> io::Result<ControlFlow<()>> {
+        self.take(message)?;
+        while self.pending.front().is_some_and(|part| self.is_complete(part))
+            && let Some(part) = self.pending.pop_front()
+        {
+            let is_last = part.boundary.last;
+            if let Some(part) = self.finish(part) {
+                self.setup.parts.put(part);
+            }
+            if is_last {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Twins are of the checkpoint that was begun last; archive, sinks and outboxes answer in order. What comes

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use connectors::alarm::Alarm;
 use connectors::archive::ArchiveHandle;
 use connectors::outbox::OutboxHandle;
 use connectors::place::Place;
+use connectors::queue::Sender;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
@@ -40,7 +41,7 @@ pub(crate) struct CommitParts {
 /// The committer as its operator sees it.
 pub struct CommitterPort {
     /// Takes checkpoints of which all parts are there.
-    pub commits: mpsc::Sender<Commit>,
+    pub commits: Sender<Commit>,
     /// Tells of those that are complete.
     pub committed: Arc<Mailbox<Committed>>,
     /// Numbers to show.
@@ -139,7 +140,7 @@ fn commit_all<'scope>(
                     };
                     if let Some(committer) = &committer {
                         // A committer that has ended has raised the alarm.
-                        let _ = committer.commits.send(commit);
+                        let _ = committer.commits.send_over_bound(commit);
                     }
                 }
             });

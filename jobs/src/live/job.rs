@@ -183,7 +183,7 @@ impl LiveJob {
         plan.sinks.push(SinkPlan {
             name: FEED.into(),
             is_keyed: true,
-            open: Box::new(move |_| Ok(feed.sink(FEED)?.into())),
+            open: Box::new(move |_| Ok(feed.sink(FEED).into())),
         });
     }
 
