@@ -7,6 +7,7 @@
 
 mod examples;
 mod growth;
+mod history;
 
 use std::path::Path;
 use std::process::Command;

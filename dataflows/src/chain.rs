@@ -14,13 +14,14 @@ use connectors::clock::Clock;
 use connectors::queue::Sender;
 use operators::batch::EventBatch;
 use operators::decode::DeadLetter;
-use timely::scheduling::Activator;
+use timely::scheduling::{Activator, SyncActivator};
 
 use crate::ask::{Answered, Collecting, LAST, PartOfReply, Question};
 use crate::board::{Board, END, Marks};
 use crate::checkpoint::PartMessage;
 use crate::control::{Boundary, Control};
 use crate::epoch;
+use crate::look::{Look, Looked};
 use crate::plan::TimeMode;
 use crate::pulse::{BEAT, Heartbeat, Pulse};
 use crate::router::Parcel;
@@ -107,6 +108,8 @@ pub struct Chain {
     asked: HashMap<u64, u32>,
     /// Questions about one twin, each with its number.
     twins_asked: Vec<(u64, String)>,
+    /// What the archive answers.
+    looked: Arc<Looked>,
 }
 
 /// What a chain is made of beside its twins.
@@ -156,7 +159,13 @@ impl Chain {
             pulse,
             asked: HashMap::new(),
             twins_asked: Vec::new(),
+            looked: Looked::shared(),
         }
+    }
+
+    /// What wakes the worker for the archive's answers.
+    pub fn wakes(&self, activator: SyncActivator) {
+        self.looked.wakes(activator);
     }
 
     /// A checkpoint is to be made.
@@ -172,7 +181,7 @@ impl Chain {
             Control::SourceLost { .. }
                 | Control::SourceRestored { .. }
                 | Control::EndTwins { .. }
-                | Control::Terms(_)
+                | Control::Terms { .. }
         );
         if is_state && self.time == TimeMode::Live && epoch::number(time) > self.number {
             return self.stashed_control.push((time, control));
@@ -182,12 +191,19 @@ impl Chain {
                 self.twins.source_lost(source, at_us, incident);
             }
             Control::SourceRestored { source, .. } => self.twins.source_restored(source),
-            Control::Terms(terms) => self.twins.set_terms(terms),
+            Control::Terms { definition, terms } => {
+                self.twins.digital.set_definition(definition);
+                self.twins.set_terms(terms);
+            }
             Control::EndTwins { at_us, dismiss } => self.twins.end_all(at_us, dismiss),
             Control::Ask(number, workers, question) => {
                 self.asked.insert(number, workers);
                 match question {
                     Question::Twin(id) => self.twins_asked.push((number, id)),
+                    Question::Recent { table, twin } => {
+                        let answers = self.looked.clone();
+                        self.twins.digital.look(Look { number, table, twin, answers });
+                    }
                     other => {
                         let collecting = Collecting::new(other);
                         collecting.into_iter().for_each(|one| self.twins.ask(number, one));
@@ -266,6 +282,7 @@ impl Chain {
             answers.extend(self.twins.sweep(now_us, BUDGET));
             self.twins.write_bin();
         }
+        answers.extend(self.looked.take());
         for (number, id) in std::mem::take(&mut self.twins_asked) {
             answers.push((number, PartOfReply::Twin(self.twins.view(&id, now_us))));
         }
@@ -446,7 +463,8 @@ impl Chain {
 
     /// Counts what was done. It is something that a checkpoint would keep, so the job is not at rest.
     pub fn report(&mut self) {
-        if self.twins.report() {
+        self.twins.report();
+        if self.twins.take_counted() {
             self.pulse.is_busy();
         }
     }

@@ -35,7 +35,12 @@ pub enum Control {
         dismiss: bool,
     },
     /// The terms of each type from now on. What was counted under the old ones stays.
-    Terms(Vec<Terms>),
+    Terms {
+        /// Version of the job's definition that they are of.
+        definition: u64,
+        /// By type.
+        terms: Vec<Terms>,
+    },
     /// The run is to end: sources stop, what is under way is finished.
     Stop,
     /// A worker's lanes have ended; `newest_us` is the newest arrival of its recorded input.
@@ -87,7 +92,12 @@ pub enum Command {
         dismiss: bool,
     },
     /// See [`Control::Terms`].
-    Terms(Vec<Terms>),
+    Terms {
+        /// Version of the job's definition that they are of.
+        definition: u64,
+        /// By type.
+        terms: Vec<Terms>,
+    },
     /// See [`Control::Stop`].
     Stop,
 }

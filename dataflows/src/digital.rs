@@ -7,6 +7,8 @@ use operators::digital::{DigitalKind, Envelope, Rows, TableRows};
 use operators::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
 
 use crate::control::Boundary;
+use crate::last_events::LastEvents;
+use crate::look::Look;
 use crate::plan::ListenerPlan;
 
 /// What goes out of a worker.
@@ -18,6 +20,8 @@ pub enum Delivery {
     Rows(TableRows),
     /// A checkpoint cuts here: what went before belongs to it.
     Boundary(Boundary),
+    /// The archive is asked what it has of what went before.
+    Look(Look),
 }
 
 /// Bytes of messages for one sink after which a batch is handed on.
@@ -33,6 +37,8 @@ pub struct Digital {
     rows: Option<Rows>,
     full: Vec<Delivery>,
     json: Vec<u8>,
+    /// The last events of twins.
+    pub last_events: LastEvents,
     /// Digital events by kind since they were last taken.
     pub counts: [u64; 4],
     /// Changes of the number of twins by phase since they were last taken.
@@ -56,6 +62,7 @@ impl Digital {
             rows,
             full: Vec::new(),
             json: Vec::new(),
+            last_events: LastEvents::default(),
             counts: [0; 4],
             phases: [0; 6],
         }
@@ -63,10 +70,27 @@ impl Digital {
 
     /// A checkpoint cuts here.
     pub fn boundary(&mut self, boundary: Boundary) {
+        self.give_behind_all(Delivery::Boundary(boundary));
+    }
+
+    /// The archive is asked what it has.
+    pub fn look(&mut self, look: Look) {
+        self.give_behind_all(Delivery::Look(look));
+    }
+
+    fn give_behind_all(&mut self, delivery: Delivery) {
         let mut before = Vec::new();
         self.take(true, |delivery| before.push(delivery));
-        before.push(Delivery::Boundary(boundary));
+        before.push(delivery);
         self.full = before;
+    }
+
+    /// The version of the job's definition that is in force from now on.
+    pub fn set_definition(&mut self, version: u64) {
+        self.envelope.set_definition(version);
+        if let Some(rows) = &mut self.rows {
+            rows.set_definition(version);
+        }
     }
 
     /// A row of `dead_letters`.
@@ -174,6 +198,7 @@ impl DigitalEvents for Digital {
         if let Some(rows) = &mut self.rows {
             rows.happened(of, happened);
         }
+        self.last_events.add(of, happened);
         self.tell(of, DigitalKind::Event, |envelope, out| envelope.happened(of, happened, out));
     }
 }

@@ -177,6 +177,7 @@ fn chained_steps<'scope>(
     let mut builder = OperatorBuilder::new("ShadowingToDigitalEvents".into(), scope);
     let address = builder.operator_info().address;
     chain.twins.inbox().set_waker(waker(scope.worker().sync_activator_for(address.to_vec())));
+    chain.wakes(scope.worker().sync_activator_for(address.to_vec()));
     let activator = scope.activator_for(address);
     let mut parcels_in = builder.new_input(parcels, Exchange::new(|parcel: &Parcel| u64::from(parcel.to)));
     let mut letters_in = builder.new_input(letters, Pipeline);

@@ -20,6 +20,8 @@ mod epoch;
 pub mod graph;
 mod handler;
 pub mod ingest;
+mod last_events;
+mod look;
 pub mod metrics;
 pub mod plan;
 pub mod publish;

@@ -19,6 +19,7 @@ use tracing::error;
 use crate::checkpoint::{PartMessage, Published};
 use crate::control::Boundary;
 use crate::digital::Delivery;
+use crate::look::Look;
 
 /// Where the deliveries of one worker go. `H` is what is held while a batch waits.
 pub struct Outlets<H> {
@@ -61,6 +62,7 @@ enum ForSink {
 enum ForArchive {
     Rows(ArchiveBatch),
     Boundary(Boundary),
+    Look(Look),
 }
 
 /// Batches that wait for one connector.
@@ -102,6 +104,7 @@ impl<H: Clone> Outlets<H> {
                 let batch = ArchiveBatch { table: table.word(), day, rows };
                 self.archive.waiting.push_back((held.clone(), ForArchive::Rows(batch)));
             }
+            Delivery::Look(look) => self.archive.waiting.push_back((held.clone(), ForArchive::Look(look))),
             Delivery::Boundary(boundary) => {
                 self.archive.waiting.push_back((held.clone(), ForArchive::Boundary(boundary)));
                 for (outlet, port) in self.sinks.iter_mut().zip(&self.ports) {
@@ -126,8 +129,12 @@ impl<H: Clone> Outlets<H> {
         match &self.archive_handle {
             Some(handle) => self.archive.flush("archive", |what| offer(handle, recorder, what)),
             None => self.archive.flush("archive", |what| {
-                if let ForArchive::Boundary(_) = what {
-                    tell(recorder, PartMessage::Archived(ArchivePart::default()));
+                match what {
+                    ForArchive::Rows(_) => {}
+                    ForArchive::Boundary(_) => {
+                        tell(recorder, PartMessage::Archived(ArchivePart::default()));
+                    }
+                    ForArchive::Look(look) => look.ask(None),
                 }
                 Ok(())
             }),
@@ -239,14 +246,14 @@ impl ForArchive {
     fn weight(&self) -> usize {
         match self {
             ForArchive::Rows(batch) => batch.rows.get_array_memory_size(),
-            ForArchive::Boundary(_) => 0,
+            ForArchive::Boundary(_) | ForArchive::Look(_) => 0,
         }
     }
 }
 
 /// Offers rows to the archive; at a boundary it tells the recorder what a checkpoint has of it.
 fn offer(
-    handle: &ArchiveHandle,
+    handle: &Arc<ArchiveHandle>,
     recorder: &Sender<PartMessage>,
     what: ForArchive,
 ) -> Result<(), Refused<ForArchive>> {
@@ -259,6 +266,10 @@ fn offer(
             let recorder = recorder.clone();
             let reply = move |part| tell(&recorder, PartMessage::Archived(part));
             handle.boundary(boundary.number, boundary.last, Box::new(reply));
+            Ok(())
+        }
+        ForArchive::Look(look) => {
+            look.ask(Some(handle));
             Ok(())
         }
     }

@@ -54,6 +54,8 @@ pub struct RunOptions {
     pub is_parked: bool,
     /// What all jobs of its tenant may have together.
     pub tenant: Option<Arc<Quota>>,
+    /// Version of the job's definition, which rows carry.
+    pub definition: u64,
 }
 
 impl RunOptions {
@@ -69,6 +71,7 @@ impl RunOptions {
             until_us: None,
             is_parked: false,
             tenant: None,
+            definition: 1,
         }
     }
 }
@@ -221,9 +224,10 @@ impl Run {
     }
 
     /// Has the twins of each type go by these terms from now on; the window and what is expected must be as they
-    /// were. What was counted under the old ones stays.
-    pub fn set_terms(&self, terms: Vec<Terms>) {
-        self.asker.command(Command::Terms(terms));
+    /// were. What was counted under the old ones stays. `definition` is the version of the job's definition that
+    /// they are of.
+    pub fn set_terms(&self, definition: u64, terms: Vec<Terms>) {
+        self.asker.command(Command::Terms { definition, terms });
     }
 
     /// Ends all twins that there are, at this instant (microseconds since 1970). What is asked after this call

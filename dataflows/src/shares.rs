@@ -62,6 +62,8 @@ pub(crate) struct Shares {
     /// Its number among those of the process.
     pub(crate) job_number: u32,
     pub(crate) generation: u64,
+    /// Version of the job's definition.
+    pub(crate) definition: u64,
     pub(crate) types: Arc<Vec<TwinType>>,
     pub(crate) functions: OpenFunctions,
     pub(crate) source_names: Vec<String>,
@@ -209,7 +211,8 @@ impl Shares {
             None => None,
         };
         let envelope = Envelope::new(&self.job, self.generation, self.types.iter());
-        let digital = Digital::new(envelope, self.listeners.clone(), &self.are_keyed, rows);
+        let mut digital = Digital::new(envelope, self.listeners.clone(), &self.are_keyed, rows);
+        digital.set_definition(self.definition);
         // Bins are dealt out evenly, and hashes fall evenly into bins.
         let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
         let sources = self.source_names.len();

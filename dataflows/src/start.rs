@@ -131,6 +131,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         limits: plan.limits,
         quotas: quotas(&plan.limits, plan.time, options.tenant),
         time: plan.time,
+        definition: options.definition,
         clock: options.clock,
         disk: options.disk,
         sinks: sinks.clone(),

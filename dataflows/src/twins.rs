@@ -56,6 +56,8 @@ pub struct Twins {
     lateness: Delays,
     compute: Delays,
     counts: Counts,
+    /// Something was counted since it was last asked.
+    has_counted: bool,
     totals: Totals,
     metrics: Arc<Metrics>,
     scratch: Scratch,
@@ -140,6 +142,7 @@ impl Twins {
             lateness: Delays::default(),
             compute: Delays::default(),
             counts: Counts::default(),
+            has_counted: false,
             totals: Totals::default(),
             metrics,
             scratch: Scratch::default(),
@@ -381,11 +384,11 @@ impl Twins {
         }
     }
 
-    /// Adds what was counted since the last time to the process's metrics; whether that was anything.
-    pub fn report(&mut self) -> bool {
+    /// Adds what was counted since the last time to the process's metrics.
+    pub fn report(&mut self) {
         use std::sync::atomic::Ordering::Relaxed;
         let counts = std::mem::take(&mut self.counts);
-        let has_counted = counts.events + counts.done_dropped + counts.dead_letters > 0;
+        self.has_counted |= counts.events + counts.done_dropped + counts.dead_letters > 0;
         add(&self.metrics.events, counts.events);
         add(&self.metrics.stale, counts.stale);
         add(&self.metrics.refused_results, counts.refused_results);
@@ -408,7 +411,12 @@ impl Twins {
                 gauge.fetch_add(change, Relaxed);
             }
         }
-        has_counted || digital.iter().any(|count| *count > 0)
+        self.has_counted |= digital.iter().any(|count| *count > 0);
+    }
+
+    /// Whether anything was counted since it was last asked.
+    pub fn take_counted(&mut self) -> bool {
+        std::mem::take(&mut self.has_counted)
     }
 }
 

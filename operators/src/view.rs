@@ -37,6 +37,23 @@ pub struct TwinView {
     pub window_us: i64,
     /// The longest silence of a bound twin, microseconds.
     pub unbind_after_us: Option<i64>,
+    /// Its last events, newest last; none here, as whoever owns the twin keeps them.
+    pub events: Vec<Event>,
+}
+
+/// An event that has happened to a twin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, microseconds since 1970.
+    pub at_us: i64,
+    /// Number of the update that it came with.
+    pub update: u64,
+    /// Number of the state that it is of.
+    pub revision: u64,
+    /// Its name.
+    pub name: String,
+    /// Its value; none where that is too long to be kept.
+    pub value: Option<Held>,
 }
 
 /// The line of a twin in a list.
@@ -206,6 +223,7 @@ pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinVie
         threshold: terms.threshold,
         window_us: terms.window_us,
         unbind_after_us: terms.unbind_after_us,
+        events: Vec::new(),
     }
 }
 

@@ -76,6 +76,11 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether a file was not there any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Turns an error of the disk into one that says what was tried with what.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -70,6 +70,11 @@ impl Group {
         self.held_bytes
     }
 
+    /// The rows in memory, oldest first.
+    pub(super) fn held(&self) -> &[RecordBatch] {
+        &self.held
+    }
+
     /// Writes what is held to the segment.
     pub(super) fn append(
         &mut self,

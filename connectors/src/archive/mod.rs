@@ -27,7 +27,7 @@ mod segment;
 mod writer;
 
 pub use error::ArchiveError;
-pub use history::{Wanted, history};
+pub use history::{Listed, Recent, Wanted, history, listed, row_at_us};
 pub use letters::{KeptLetter, dead_letters};
 pub use part::{ArchivePart, FilePlan, SegmentRef};
 pub use restore::{Committed, restore};
@@ -142,6 +142,7 @@ enum Order {
     Rows(ArchiveBatch),
     Boundary { number: u64, last: bool, reply: Reply },
     Committed(u64),
+    Look { table: String, twin: String, reply: Box<dyn FnOnce(Recent) + Send> },
 }
 
 /// Numbers of an archive writer since it was started.
@@ -215,6 +216,13 @@ impl ArchiveHandle {
     /// may be made. Returns at once.
     pub fn committed(&self, number: u64) {
         self.order(Order::Committed(number));
+    }
+
+    /// Asks what the writer has of a twin in a table, of all rows offered before, that may be in no visible file.
+    /// Never refused and never waits; where the writer has failed, no reply comes.
+    pub fn look(&self, table: &str, twin: &str, reply: impl FnOnce(Recent) + Send + 'static) {
+        let (table, twin) = (table.to_owned(), twin.to_owned());
+        self.order(Order::Look { table, twin, reply: Box::new(reply) });
     }
 
     fn order(&self, order: Order) {
@@ -311,7 +319,9 @@ impl Order {
     fn into_rows(self, refused: fn(ArchiveBatch) -> Refused<ArchiveBatch>) -> Refused<ArchiveBatch> {
         match self {
             Self::Rows(batch) => refused(batch),
-            Self::Boundary { .. } | Self::Committed(_) => unreachable!("only rows are sent within the bound"),
+            Self::Boundary { .. } | Self::Committed(_) | Self::Look { .. } => {
+                unreachable!("only rows are sent within the bound")
+            }
         }
     }
 }
@@ -320,7 +330,7 @@ impl Weigh for Order {
     fn weight(&self) -> usize {
         match self {
             Self::Rows(batch) => batch.weight(),
-            Self::Boundary { .. } | Self::Committed(_) => size_of::<Self>(),
+            Self::Boundary { .. } | Self::Committed(_) | Self::Look { .. } => size_of::<Self>(),
         }
     }
 }

@@ -11,12 +11,14 @@
 use super::file::Place;
 use super::files::{Files, Outcome};
 use super::group::Group;
+use super::history::{self, Recent};
 use super::segment::SegmentWriter;
 use super::{ArchiveBatch, ArchiveError, ArchivePart, ArchiveStats, Order, Roll, retention};
 use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::queue::{Received, Receiver, Weigh};
 use crate::thread::StopSignal;
+use arrow_schema::ArrowError;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,7 +116,27 @@ impl Writer {
                 Err(error) => self.give_up(&error),
             },
             Order::Committed(number) => self.committed(number),
+            Order::Look { table, twin, reply } => match self.recent(&table, &twin) {
+                Ok(recent) => reply(recent),
+                // Whoever asked is told by the reply that is dropped.
+                Err(error) => error!(%error, "rows in memory cannot be shown"),
+            },
         }
+    }
+
+    /// What of a table may be in no visible file.
+    fn recent(&self, table: &str, twin: &str) -> Result<Recent, ArrowError> {
+        let mut recent = Recent { generation: self.generation, ..Recent::default() };
+        let (worker, sequence) = (self.worker, self.files.sequence());
+        let files = self.files.plans().into_iter().filter(|file| file.table == table).collect();
+        recent.part = ArchivePart { worker, sequence, segments: Vec::new(), files };
+        for group in self.groups.iter().filter(|group| group.table == table) {
+            recent.part.segments.extend(group.segments());
+            for rows in group.held() {
+                recent.memory.extend(history::encoded(rows, twin)?.map(|stream| (group.day, stream)));
+            }
+        }
+        Ok(recent)
     }
 
     fn add(&mut self, batch: ArchiveBatch) {

@@ -17,11 +17,11 @@ pub(crate) enum Collecting {
 }
 
 impl Collecting {
-    /// What a question asks to be gathered; none where it asks for one twin.
+    /// What a question asks to be gathered; none where it asks for one twin, or the archive.
     pub(crate) fn new(question: Question) -> Option<Self> {
         match question {
             Question::Survey => Some(Self::Survey(Box::default())),
-            Question::Twin(_) => None,
+            Question::Twin(_) | Question::Recent { .. } => None,
             Question::List(selection) => Some(Self::List(selection, BTreeMap::new())),
             Question::Troubles => Some(Self::Troubles(Vec::new())),
         }

@@ -12,6 +12,7 @@ mod collecting;
 pub use asker::{Asker, Replies};
 pub(crate) use collecting::Collecting;
 
+use connectors::archive::Recent;
 use operators::life_cycle::Phase;
 use operators::view::{Cause, TwinSummary, TwinView};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,13 @@ pub enum Question {
     List(Selection),
     /// Which twins are in trouble, grouped by cause and by what they share.
     Troubles,
+    /// What the archive has that may be in no visible file.
+    Recent {
+        /// Of this table.
+        table: String,
+        /// And, of what is in memory, of this twin.
+        twin: String,
+    },
 }
 
 /// Which twins are listed.
@@ -66,6 +74,8 @@ pub enum Reply {
     List(Vec<TwinSummary>),
     /// Groups of twins in trouble, largest first.
     Troubles(Vec<Group>),
+    /// What each archive writer has; nothing where the job has no archive.
+    Recent(Vec<Recent>),
 }
 
 /// Twins that are in trouble for one cause, and share what is said here.
@@ -107,6 +117,8 @@ pub enum PartOfReply {
     List(usize, Vec<TwinSummary>),
     /// Groups of its own.
     Troubles(Vec<Group>),
+    /// What its archive has.
+    Recent(Vec<Recent>),
 }
 
 impl PartOfReply {
@@ -122,6 +134,7 @@ impl PartOfReply {
             (PartOfReply::Troubles(all), PartOfReply::Troubles(more)) => {
                 more.into_iter().for_each(|group| collecting::add_group(all, group));
             }
+            (PartOfReply::Recent(all), PartOfReply::Recent(more)) => all.extend(more),
             (PartOfReply::Twin(found), PartOfReply::Twin(other)) => *found = found.take().or(other),
             // One question has one kind of answer.
             _ => {}
@@ -134,6 +147,7 @@ impl PartOfReply {
             PartOfReply::Survey(sum) => Reply::Survey(Box::new(sum.survey())),
             PartOfReply::Twin(twin) => Reply::Twin(twin),
             PartOfReply::List(_, twins) => Reply::List(twins),
+            PartOfReply::Recent(recent) => Reply::Recent(recent),
             PartOfReply::Troubles(mut groups) => {
                 groups.sort_by(|a, b| b.twins.cmp(&a.twins).then_with(|| a.prefix.cmp(&b.prefix)));
                 Reply::Troubles(groups)

@@ -170,7 +170,7 @@ fn tell(twins: &mut Twins, found: &mut String) {
                 *found += &format!("  dead letter of {source}: {payload}: {reason}\n");
             }
         }
-        Delivery::Rows(_) | Delivery::Boundary(_) => {}
+        Delivery::Rows(_) | Delivery::Boundary(_) | Delivery::Look(_) => {}
     });
 }
 

@@ -83,7 +83,8 @@ impl Twins {
     pub(crate) fn view(&self, id: &str, now_us: i64) -> Option<Box<TwinView>> {
         let slot = self.bins.find(operators::id::hash(id.as_bytes()), id)?;
         let (id, twin) = self.bins.get(slot)?;
-        Some(Box::new(view::view(id, twin, &self.types[usize::from(twin.twin_type)], now_us)))
+        let view = view::view(id, twin, &self.types[usize::from(twin.twin_type)], now_us);
+        Some(Box::new(TwinView { events: self.digital.last_events.of(id), ..view }))
     }
 
     /// Goes on with the oldest walk, over at most `budget` twins; the number and the answer of a question

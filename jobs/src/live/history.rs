@@ -1,4 +1,4 @@
-//! Rows of a twin's history, out of the archive of its job.
+//! Rows of a twin's history, out of the archive of its job: its files, and what its writers have that is in none yet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
-use connectors::archive::{self, ArchiveError, Wanted};
+use connectors::archive::{self, ArchiveError, Listed, Recent, Wanted};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::store::{self, StoreError};
 use dataflows::checkpoint::inspect;
@@ -41,6 +41,13 @@ pub enum HistoryError {
     Checkpoints(String),
 }
 
+impl HistoryError {
+    /// Whether it took too long, and is to be begun again.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Archive(error) if error.is_gone())
+    }
+}
+
 /// From when to when, microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct Period {
@@ -62,40 +69,56 @@ impl History {
         Some(Self { job: definition.job.clone(), archive, data, store })
     }
 
-    /// The newest rows of a twin in a table, at most `rows_max`. What came after the last checkpoint is not among
-    /// them. Reads files: not for a thread that must not wait.
+    /// Lists the files of a table: to be done before its writers are asked what they have.
+    pub fn listed(&self, table: &str) -> Result<Listed, HistoryError> {
+        Ok(archive::listed(&SystemDisk, &self.archive, &self.job, table)?)
+    }
+
+    /// What the newest checkpoint has, for a job of which no writer answers.
+    pub fn of_checkpoint(&self) -> Result<Vec<Recent>, HistoryError> {
+        let store = store::open(&self.store, Arc::new(SystemDisk))?;
+        let all = inspect::list(&*store).map_err(|error| HistoryError::Checkpoints(error.to_string()))?;
+        let newest = all.into_iter().rev().find_map(|(_, manifest)| manifest.ok());
+        let parts = newest.into_iter().flat_map(|manifest| {
+            let generation = manifest.id.generation;
+            manifest.archive.into_iter().map(move |part| Recent { generation, part, memory: Vec::new() })
+        });
+        Ok(parts.collect())
+    }
+
+    /// The newest rows of a twin in a table, at most `rows_max`. Reads files: not for a thread that must not wait.
     pub fn rows(
         &self,
+        listed: &Listed,
+        recent: &[Recent],
         table: &str,
         twin: &str,
         period: Period,
         rows_max: usize,
     ) -> Result<Rows, HistoryError> {
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-        let store = store::open(&self.store, disk.clone())?;
-        let all = inspect::list(&*store).map_err(|error| HistoryError::Checkpoints(error.to_string()))?;
-        let newest = all.into_iter().rev().find_map(|(_, manifest)| manifest.ok());
-        let parts = newest.map(|manifest| manifest.archive).unwrap_or_default();
         let Period { from_us, to_us } = period;
         let wanted = Wanted { table: table.to_owned(), twin: twin.to_owned(), from_us, to_us, rows_max };
         let segments = self.data.join(dataflows::SEGMENTS);
-        let batches = archive::history(&disk, &self.archive, &segments, &self.job, &parts, &wanted)?;
-        let mut rows: Rows = batches.iter().rev().flat_map(of_batch).collect();
+        let batches = archive::history(&disk, &self.archive, &segments, &self.job, listed, recent, &wanted)?;
+        let mut rows: Vec<(i64, Map<String, Value>)> = batches.iter().flat_map(of_batch).collect();
+        // Rows of a twin that waited on several workers, as their number was changed.
+        rows.sort_by_key(|(at_us, _)| *at_us);
         rows.drain(..rows.len().saturating_sub(rows_max));
-        Ok(rows)
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
 }
 
-/// The rows of a batch as JSON objects; what has no value is left out.
-fn of_batch(batch: &RecordBatch) -> impl Iterator<Item = Map<String, Value>> {
+/// The rows of a batch as JSON objects, with when they were made; what has no value is left out.
+fn of_batch(batch: &RecordBatch) -> impl Iterator<Item = (i64, Map<String, Value>)> {
     let schema = batch.schema();
     (0..batch.num_rows()).map(move |row| {
         let cells = schema.fields().iter().zip(batch.columns());
         let cells = cells.filter(|(field, _)| !matches!(field.name().as_str(), "twin" | "type"));
-        cells
+        let cells = cells
             .filter(|(_, column)| column.is_valid(row))
-            .map(|(field, column)| (field.name().clone(), cell(column, row)))
-            .collect()
+            .map(|(field, column)| (field.name().clone(), cell(column, row)));
+        (archive::row_at_us(batch, row).unwrap_or_default(), cells.collect())
     })
 }
 

@@ -225,6 +225,30 @@ pub struct TwinView {
     desired_timeliness_ms: f64,
     threshold: f64,
     window_ms: f64,
+    /// Its last events, at most five, newest last: of the start of the job, of the twins that had events last. All
+    /// are in the history's table `events`.
+    events: Vec<EventView>,
+}
+
+/// An event that has happened to a twin.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct EventView {
+    at: String,
+    /// Number of the update that it came with.
+    update: u64,
+    /// Number of the state that it is of.
+    revision: u64,
+    name: String,
+    /// Null where it is longer than 1,024 bytes.
+    value: Value,
+}
+
+impl From<view::Event> for EventView {
+    fn from(event: view::Event) -> Self {
+        let view::Event { at_us, update, revision, name, value } = event;
+        let value = value.as_ref().map_or(Value::Null, json_of);
+        Self { at: instant(at_us), update, revision, name, value }
+    }
 }
 
 fn ms(us: i64) -> f64 {
@@ -259,6 +283,7 @@ impl TwinView {
             desired_timeliness_ms: ms(twin.desired_timeliness_us),
             threshold: twin.threshold,
             window_ms: ms(twin.window_us),
+            events: twin.events.into_iter().map(EventView::from).collect(),
             twin: twin.summary.twin,
             twin_type: twin.summary.twin_type,
             revision: twin.summary.revision,

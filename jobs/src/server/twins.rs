@@ -18,7 +18,7 @@ use super::shapes::{
     GroupView, HistoryView, PropertyView, Troubles, TwinList, TwinView, WhyView, json_of, phase,
 };
 use super::{Api, Path, Query, why};
-use crate::live::{LiveJob, Period};
+use crate::live::{LiveJob, Period, Rows};
 use crate::summary::instant;
 
 /// Most twins of one page.
@@ -31,6 +31,8 @@ const ROWS_MAX: usize = 10_000;
 const REVISION_WAIT: Duration = Duration::from_secs(1);
 /// How often it looks.
 const REVISION_LOOK: Duration = Duration::from_millis(10);
+/// How often history is read again, where what it is read from goes meanwhile.
+const READ_ATTEMPTS: usize = 3;
 /// Rows of history that an explanation shows.
 const EXPLAINED_ROWS: usize = 10;
 
@@ -244,7 +246,7 @@ pub(super) async fn property(
     }))
 }
 
-/// Rows of a twin's history, out of the archive: up to the last checkpoint.
+/// Rows of a twin's history, out of the archive and of what is on its way there: up to the last one.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/twins/{twin}/history", tag = "twins",
     params(("job" = String, Path), ("twin" = String, Path), HistoryParams),
@@ -337,7 +339,8 @@ async fn groups(job: &LiveJob) -> Result<Vec<dataflows::ask::Group>, Problem> {
     }
 }
 
-/// Reads history where it holds up nobody, and not for too many at once.
+/// Reads history where it holds up nobody, and not for too many at once: of files, and of what the job's writers have
+/// that is in none yet.
 async fn rows(
     api: &Api,
     job: &LiveJob,
@@ -345,19 +348,40 @@ async fn rows(
     twin: String,
     period: Period,
     limit: usize,
-) -> Result<crate::live::Rows, Problem> {
+) -> Result<Rows, Problem> {
     let Some(history) = job.history.clone() else {
         let detail = format!("`{}` has no archive; add `archive: {{path: ./archive}}` to it", job.name);
         return Err(Problem::new(Kind::NoHistory, detail));
     };
     // It is never closed.
     let _turn = api.readers.acquire().await;
-    let read = tokio::task::spawn_blocking(move || history.rows(&table, &twin, period, limit)).await;
-    match read {
-        Ok(Ok(rows)) => Ok(rows),
-        Ok(Err(error)) => Err(Problem::new(Kind::Busy, error.to_string())),
-        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
+    let mut attempts = 1..=READ_ATTEMPTS;
+    loop {
+        let (of, listed) = (history.clone(), table.clone());
+        let listed = wait(move || of.listed(&listed)).await?;
+        let listed = listed.map_err(|error| Problem::new(Kind::Busy, error.to_string()))?;
+        let asked = job.ask(Question::Recent { table: table.clone(), twin: twin.clone() }).await;
+        let (of, table, twin) = (history.clone(), table.clone(), twin.clone());
+        let read = wait(move || {
+            let recent = match asked {
+                Some(Reply::Recent(recent)) => recent,
+                _ => of.of_checkpoint()?,
+            };
+            of.rows(&listed, &recent, &table, &twin, period, limit)
+        });
+        match read.await? {
+            Ok(rows) => return Ok(rows),
+            // Files became visible while this was read, and what they were made of has gone.
+            Err(error) if error.is_gone() && attempts.next().is_some() => {}
+            Err(error) => return Err(Problem::new(Kind::Busy, error.to_string())),
+        }
     }
+}
+
+/// Does what may wait for the disk on a thread for that.
+async fn wait<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| Problem::new(Kind::Internal, error.to_string()))
 }
 
 async fn view(job: &LiveJob, twin: &str) -> Result<view::TwinView, Problem> {

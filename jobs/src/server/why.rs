@@ -123,6 +123,7 @@ mod tests {
             threshold: 0.9,
             window_us: 60_000_000,
             unbind_after_us: None,
+            events: Vec::new(),
         }
     }
 

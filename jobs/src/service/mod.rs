@@ -295,7 +295,8 @@ impl Service {
         let definition = job.definition.clone();
         record.write()?;
         if let Some(run) = &held.run {
-            run.set_terms(job.plan().types.into_iter().map(|one| one.terms).collect());
+            let terms = job.plan().types.into_iter().map(|one| one.terms);
+            run.set_terms(record.version, terms.collect());
         }
         let before = &held.live;
         let parts = LiveParts {
@@ -359,7 +360,13 @@ impl Service {
         }
         live.tap(&mut plan);
         let tenant = self.tenants.quota(definition.tenant.as_deref());
-        let options = RunOptions { is_parked, tenant, ..RunOptions::new(1, record.data()) };
+        let definition_version = record.version;
+        let options = RunOptions {
+            is_parked,
+            tenant,
+            definition: definition_version,
+            ..RunOptions::new(1, record.data())
+        };
         let run =
             self.engine.run(plan, options).map_err(|error| ServiceError::NotStarted(with_causes(&error)))?;
         if record.wanted == Wanted::Done {

@@ -15,6 +15,8 @@ pub struct Envelope {
     generation: Vec<u8>,
     /// For each type: `,"type":"press","kind":"`, and its property names as `"name":`.
     types: Vec<TypeTexts>,
+    /// Version of the job's definition that is in force.
+    definition: u64,
     clock: Rfc3339,
 }
 
@@ -45,8 +47,14 @@ impl Envelope {
             prefix: format!("{{\"job\":{},\"twin\":", text(job)).into_bytes(),
             generation: format!("\",\"generation\":{generation},\"revision\":").into_bytes(),
             types: types.collect(),
+            definition: 1,
             clock: Rfc3339::default(),
         }
+    }
+
+    /// The version of the job's definition that is in force from now on; it is 1 at first.
+    pub fn set_definition(&mut self, version: u64) {
+        self.definition = version;
     }
 
     /// Appends the envelope of a state.
@@ -108,6 +116,7 @@ impl Envelope {
         ] {
             key_number(out, key, number);
         }
+        key_integer(out, b",\"definition\":", self.definition);
         let lateness = entangled.lateness;
         for (key, us) in [
             (&b",\"transport_ms\":"[..], lateness.map(|one| one.transport_us)),

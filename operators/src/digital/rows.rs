@@ -85,6 +85,8 @@ pub struct Rows {
     columns: Vec<Vec<usize>>,
     /// Names of the sources, by number.
     sources: Vec<String>,
+    /// Version of the job's definition that is in force.
+    definition: u64,
     full: Vec<TableRows>,
     json: String,
 }
@@ -136,6 +138,7 @@ fn fixed_columns(table: Table) -> &'static [Fixed] {
             ("digital_at", TIME),
             ("lifecycle", TEXT),
             ("changed", Column::texts),
+            ("definition", INTEGER),
         ],
         Table::Entanglement => &[
             ("twin", TEXT),
@@ -155,6 +158,7 @@ fn fixed_columns(table: Table) -> &'static [Fixed] {
             ("desired_timeliness_ms", DOUBLE),
             ("window_ms", DOUBLE),
             ("profile", TEXT),
+            ("definition", INTEGER),
         ],
         Table::Lifecycle => &[
             ("twin", TEXT),
@@ -270,6 +274,7 @@ impl Rows {
             tables: tables.collect(),
             columns,
             sources,
+            definition: 1,
             full: Vec::new(),
             json: String::new(),
         })
@@ -278,6 +283,11 @@ impl Rows {
     /// Whether the types' properties fit into one archive.
     pub fn check<'a>(types: impl Iterator<Item = &'a TwinType>) -> Result<(), Problem> {
         property_columns(types).map(|_| ())
+    }
+
+    /// The version of the job's definition that is in force from now on; it is 1 at first.
+    pub fn set_definition(&mut self, version: u64) {
+        self.definition = version;
     }
 
     /// Batches that are full, to be taken.
@@ -350,6 +360,7 @@ impl Rows {
         c[7].put_text(row, of.twin.life_cycle.phase().word());
         let names = state.changed.iter().map(|one| model.properties[usize::from(*one)].name.as_str());
         c[8].put_texts(row, names);
+        c[9].put_integer(row, self.definition as i64);
         let fixed = fixed_columns(Table::State).len();
         let columns = &self.columns[usize::from(of.twin.twin_type)];
         for (index, property) in model.properties.iter().enumerate() {
@@ -391,6 +402,7 @@ impl Rows {
             column.put_double(row, number);
         }
         c[16].put_text(row, "default");
+        c[17].put_integer(row, self.definition as i64);
     }
 
     /// A row of `lifecycle`.

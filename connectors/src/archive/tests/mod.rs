@@ -1,5 +1,6 @@
 //! The archive as others see it: what is visible after which step, read back with the Parquet crate.
 
+mod history;
 mod simulation;
 mod starts;
 mod support;

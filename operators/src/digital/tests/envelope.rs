@@ -168,32 +168,33 @@ fn rule_3_3_a_time_that_cannot_be_written_is_null() {
         "p",
         &[early],
         expect![[r#"
-        job: "line \"1\""
-        twin: "p"
-        type: "de\"vice"
-        kind: "entanglement"
-        generation: 3
-        revision: 1
-        change: 2
-        at: "2022-03-09T12:00:00.000Z"
-        timeliness: 0
-        reliability: 1
-        reliability_unclamped: 1
-        availability: 1
-        odte: 0
-        received: 1
-        on_time: 0
-        expected: 1
-        desired_timeliness_ms: 1000
-        window_ms: 10000
-        threshold: 0.9
-        transport_ms: 9223372036854776.0
-        compute_ms: 0
-        clock_offset_ms: 9223372036854776.0
-        profile: "default"
-        lifecycle: "bound"
+            job: "line \"1\""
+            twin: "p"
+            type: "de\"vice"
+            kind: "entanglement"
+            generation: 3
+            revision: 1
+            change: 2
+            at: "2022-03-09T12:00:00.000Z"
+            timeliness: 0
+            reliability: 1
+            reliability_unclamped: 1
+            availability: 1
+            odte: 0
+            received: 1
+            on_time: 0
+            expected: 1
+            desired_timeliness_ms: 1000
+            window_ms: 10000
+            threshold: 0.9
+            definition: 1
+            transport_ms: 9223372036854776.0
+            compute_ms: 0
+            clock_offset_ms: 9223372036854776.0
+            profile: "default"
+            lifecycle: "bound"
 
-    "#]],
+        "#]],
     );
 }
 
@@ -205,32 +206,33 @@ fn rule_9_entanglement_says_what_odte_is_made_of() {
         "p",
         &[Update { values: vec![("count".into(), json!(1))], ..late }],
         expect![[r#"
-        job: "line \"1\""
-        twin: "p"
-        type: "de\"vice"
-        kind: "entanglement"
-        generation: 3
-        revision: 1
-        change: 2
-        at: "2022-03-09T12:00:00.000Z"
-        timeliness: 1
-        reliability: 1
-        reliability_unclamped: 1
-        availability: 1
-        odte: 1
-        received: 1
-        on_time: 1
-        expected: 1
-        desired_timeliness_ms: 1000
-        window_ms: 10000
-        threshold: 0.9
-        transport_ms: 1
-        compute_ms: 0.5
-        clock_offset_ms: 1
-        profile: "default"
-        lifecycle: "bound"
+            job: "line \"1\""
+            twin: "p"
+            type: "de\"vice"
+            kind: "entanglement"
+            generation: 3
+            revision: 1
+            change: 2
+            at: "2022-03-09T12:00:00.000Z"
+            timeliness: 1
+            reliability: 1
+            reliability_unclamped: 1
+            availability: 1
+            odte: 1
+            received: 1
+            on_time: 1
+            expected: 1
+            desired_timeliness_ms: 1000
+            window_ms: 10000
+            threshold: 0.9
+            definition: 1
+            transport_ms: 1
+            compute_ms: 0.5
+            clock_offset_ms: 1
+            profile: "default"
+            lifecycle: "bound"
 
-    "#]],
+        "#]],
     );
 }
 
@@ -297,6 +299,7 @@ fn rule_9_a_step_of_life_has_its_reason_and_incident() {
         desired_timeliness_ms: 1000
         window_ms: 10000
         threshold: 0.9
+        definition: 1
         transport_ms: null
         compute_ms: null
         clock_offset_ms: null

@@ -170,6 +170,7 @@ fn rule_10_state_is_consolidated_and_8_3_no_property_name_is_reserved() {
             digital_at time(Microsecond UTC): 1000us | 2000us
             lifecycle Utf8: bound | bound
             changed list(Utf8): [position twin job Date mode doubles integers booleans texts more] | [position texts]
+            definition Int64: 1 | 1
             property_position Float64: 0.5 | 81
             property_twin Utf8: a"b | a"b
             property_job Int64: -3 | -3
@@ -191,25 +192,26 @@ fn rule_10_entanglement() {
         &updates(),
         Table::Entanglement,
         expect![[r#"
-        entanglement 1970-01-01
-        twin Utf8: p
-        type Utf8: valve
-        at time(Microsecond UTC): 1000us
-        change Int64: 2
-        timeliness Float64: 1
-        reliability Float64: 1
-        availability Float64: 1
-        odte Float64: 1
-        received Float64: 1
-        on_time Float64: 1
-        expected Float64: 1
-        transport_ms Float64: 0.4
-        compute_ms Float64: 0.1
-        clock_offset_ms Float64: 0.4
-        desired_timeliness_ms Float64: 1000
-        window_ms Float64: 10000
-        profile Utf8: default
-    "#]],
+            entanglement 1970-01-01
+            twin Utf8: p
+            type Utf8: valve
+            at time(Microsecond UTC): 1000us
+            change Int64: 2
+            timeliness Float64: 1
+            reliability Float64: 1
+            availability Float64: 1
+            odte Float64: 1
+            received Float64: 1
+            on_time Float64: 1
+            expected Float64: 1
+            transport_ms Float64: 0.4
+            compute_ms Float64: 0.1
+            clock_offset_ms Float64: 0.4
+            desired_timeliness_ms Float64: 1000
+            window_ms Float64: 10000
+            profile Utf8: default
+            definition Int64: 1
+        "#]],
     );
 }
 
