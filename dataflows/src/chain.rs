@@ -25,6 +25,7 @@ use crate::look::{Look, Looked};
 use crate::plan::TimeMode;
 use crate::pulse::{BEAT, Heartbeat, Pulse};
 use crate::router::Parcel;
+use crate::stash::{self, Stashed};
 use crate::twins::{Stamp, Twins};
 
 /// Ticks and steps of a walk that one activation works off.
@@ -90,7 +91,7 @@ pub struct Chain {
     board: Rc<RefCell<Board>>,
     recorder: Sender<PartMessage>,
     /// Events that are not to be worked off yet: their engine time, source, and themselves.
-    stash: Vec<(u64, u16, EventBatch)>,
+    stash: Vec<Stashed>,
     stashed_letters: Vec<(u64, Letters)>,
     stashed_control: Vec<(u64, Control)>,
     /// Boundaries that were commanded and not reached, in their order.
@@ -391,20 +392,7 @@ impl Chain {
     /// Works off stashed events before an instant, in order of (time, twin, source, position); whether all of
     /// them. Where functions are called, only so many at once.
     fn work_off_stretch(&mut self, limit_us: i64) -> bool {
-        let mut order: Vec<(i64, usize, usize)> = Vec::new();
-        for (batch, (time, _, events)) in self.stash.iter().enumerate() {
-            // Nothing of it is closed: the operator is activated far more often than time goes on.
-            if *time as i64 >= limit_us {
-                continue;
-            }
-            for (index, head) in events.heads().iter().enumerate() {
-                // An arrival that goes back in its file is taken at the time that it had come to.
-                let at_us = head.arrived_at.0.max(*time as i64);
-                if at_us < limit_us {
-                    order.push((at_us, batch, index));
-                }
-            }
-        }
+        let mut order = stash::before(&self.stash, limit_us);
         let mut stretch_us = limit_us;
         if self.twins.call_outside() && order.len() > CALLS_STRETCH {
             let (before, (at_us, ..), _) = order.select_nth_unstable(CALLS_STRETCH);
@@ -425,7 +413,7 @@ impl Chain {
             let indexes = run.iter().map(|(_, _, index)| *index);
             self.twins.apply(events, indexes, *source, Stamp::Arrival { told_us: *time as i64 });
         }
-        self.stash = still_open(stash, stretch_us);
+        self.stash = stash::still_open(stash, stretch_us);
         for (time, (letters, dropped)) in std::mem::take(&mut self.stashed_letters) {
             let is_closed = |letter: &DeadLetter| letter.at.0.max(time as i64) < stretch_us;
             let (closed, open): (Vec<_>, Vec<_>) = letters.into_iter().partition(is_closed);
@@ -483,23 +471,4 @@ impl Chain {
         let rest = if self.time == TimeMode::Live { self.twins.rest(now_us) } else { BEAT };
         self.heartbeat.again(activator, rest);
     }
-}
-
-/// What of the stash is at or after the limit.
-fn still_open(stash: Vec<(u64, u16, EventBatch)>, limit_us: i64) -> Vec<(u64, u16, EventBatch)> {
-    let mut open = Vec::new();
-    for (time, source, events) in stash {
-        let is_open = |at_us: i64| at_us.max(time as i64) >= limit_us;
-        let count = events.heads().iter().filter(|head| is_open(head.arrived_at.0)).count();
-        if count == events.len() {
-            open.push((time, source, events));
-        } else if count > 0 {
-            let mut rest = EventBatch::default();
-            for event in events.events().filter(|event| is_open(event.head.arrived_at.0)) {
-                rest.push(event);
-            }
-            open.push((time, source, rest));
-        }
-    }
-    open
 }

@@ -33,6 +33,7 @@ pub mod run;
 mod shares;
 mod stall;
 mod start;
+mod stash;
 pub mod survey;
 pub mod twins;
 pub mod wheel;
