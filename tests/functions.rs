@@ -83,8 +83,10 @@ archive: {{path: archive}}
 /// The job of the live tests with a function outside.
 fn site(broker: &Broker, endpoint: &Endpoint, more: &str) -> Site {
     let properties = "properties: {t: {type: double}, q: {type: double}}";
-    let function =
-        format!("    augmentation: {{q: {{http: {{url: \"{}\", pause: 10ms}}{more}}}}}\n", endpoint.url);
+    let function = format!(
+        "    augmentation: {{q: {{http: {{url: \"{}\", pause: 10ms, attempt: 1h}}{more}}}}}\n",
+        endpoint.url
+    );
     let entanglement = "    entanglement: {window: 60s, settle: 0s}\n";
     let checkpoint = "archive: {path: archive}\ncheckpoint: {interval: 100ms}";
     Site::with(
@@ -121,11 +123,10 @@ fn calls_in_flight_survive_a_kill() {
         listener.messages().iter().any(is_state).then_some(())
     });
     endpoint.hold();
-    let before = endpoint.called().len();
     for number in 1..=20 {
         publisher.publish(&format!("device/d{}/t", number % 4), format!(r#"{{"t":{number}}}"#));
     }
-    endpoint.until_called(before + 20);
+    endpoint.until_called("d", 20);
     // Checkpoints go on meanwhile, and have what waits.
     let completed = || metric(port, "twinloom_checkpoints_total").unwrap_or_default();
     let seen = completed();
@@ -137,9 +138,8 @@ fn calls_in_flight_survive_a_kill() {
         endpoint.called()[before..].iter().map(|called| called.key.clone()).collect();
     assert_eq!(held.len(), 20);
     let job = site.run(&["--listen", &listen]);
-    endpoint.until_called(before + 40);
-    let again: BTreeSet<String> =
-        endpoint.called()[before + 20..].iter().map(|one| one.key.clone()).collect();
+    endpoint.until_called("d", 40);
+    let again: BTreeSet<String> = endpoint.keys_of("d").into_iter().skip(20).collect();
     assert_eq!(again, held);
     endpoint.release();
     let is_one = |message: &Message| is_state(message) && !message.topic.contains("probe");

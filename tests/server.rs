@@ -6,6 +6,7 @@
 //! ```
 
 mod examples;
+mod functions;
 mod growth;
 mod history;
 

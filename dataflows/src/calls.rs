@@ -7,12 +7,12 @@
 //! ```
 //! Nothing here is kept: after a restore the twins want their calls again.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use connectors::function::{Answer, Call, CallKey, Failure, FunctionRunner, Inbox};
-use operators::functions::Outcome;
+use operators::functions::{Functions, Outcome};
 use operators::twin::TwinType;
 use operators::waiting::Wanted;
 
@@ -32,11 +32,48 @@ pub struct OpenFunctions {
     pub(crate) stats: Vec<Vec<Arc<FunctionStats>>>,
 }
 
+/// Functions that are to take the place of others while the job runs, on their way to the workers: what runs
+/// them is of this process, so news of them carry a number only.
+#[derive(Default)]
+pub struct Handover {
+    waiting: Mutex<BTreeMap<u64, NewFunctions>>,
+}
+
+/// Functions of all types that are to take the place of others.
+#[derive(Clone)]
+pub struct NewFunctions {
+    /// By type.
+    pub(crate) types: Vec<Functions>,
+    pub(crate) open: OpenFunctions,
+}
+
+/// Changes that may be on their way at once. A worker that missed an older one takes a newer one, which is whole.
+const HANDOVERS_MAX: usize = 16;
+
+impl Handover {
+    /// Puts functions in; the number that they are taken by.
+    pub(crate) fn put(&self, functions: NewFunctions) -> u64 {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = waiting.last_key_value().map_or(1, |(number, _)| number + 1);
+        waiting.insert(number, functions);
+        while waiting.len() > HANDOVERS_MAX {
+            waiting.pop_first();
+        }
+        number
+    }
+
+    /// Takes those with this number; none where newer ones have come since.
+    pub(crate) fn take(&self, number: u64) -> Option<NewFunctions> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+}
+
 /// The calls of one worker.
 pub struct Calls {
     job: Arc<str>,
     types: Vec<Arc<str>>,
     functions: OpenFunctions,
+    handover: Arc<Handover>,
     time: TimeMode,
     inbox: Arc<Inbox>,
     /// Whose each is that was made and is not answered.
@@ -47,28 +84,45 @@ pub struct Calls {
 }
 
 /// What a call is of.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Of {
     pub(crate) slot: Slot,
     pub(crate) twin_type: u16,
     pub(crate) update: u64,
     /// The function's place among those outside of the type.
     pub(crate) function: u16,
+    version: u32,
+    /// What runs it: one that was replaced is there until it has answered.
+    _runner: Arc<dyn FunctionRunner>,
 }
 
 impl Calls {
     /// None yet.
-    pub fn new(job: &str, types: &[TwinType], functions: OpenFunctions, time: TimeMode) -> Self {
+    pub fn new(
+        job: &str,
+        types: &[TwinType],
+        functions: OpenFunctions,
+        handover: Arc<Handover>,
+        time: TimeMode,
+    ) -> Self {
         Self {
             job: job.into(),
             types: types.iter().map(|one| one.name.as_str().into()).collect(),
             functions,
+            handover,
             time,
             inbox: Arc::default(),
             open: HashMap::new(),
             next_ticket: 0,
             refused: VecDeque::new(),
         }
+    }
+
+    /// Takes functions that take the place of others; calls that are open are answered by those that they were
+    /// made of.
+    pub(crate) fn take_over(&mut self, number: u64) -> Option<Vec<Functions>> {
+        let NewFunctions { types, open } = self.handover.take(number)?;
+        self.functions = open;
+        Some(types)
     }
 
     /// Where answers come in.
@@ -101,7 +155,9 @@ impl Calls {
         let Some(runner) = runner.and_then(|all| all.get(usize::from(function))).cloned() else { return };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.open.insert(ticket, Of { slot, twin_type, update, function });
+        let version = outside.version();
+        let of = Of { slot, twin_type, update, function, version, _runner: runner.clone() };
+        self.open.insert(ticket, of);
         let patience = match self.time {
             TimeMode::Live => Duration::from_micros(outside.timeout_us.unsigned_abs()),
             TimeMode::Recorded => FOR_EVER,
@@ -143,10 +199,11 @@ impl Calls {
         let mut taken = Vec::with_capacity(answers.len());
         for Answer { ticket, result } in answers {
             let Some(of) = self.open.remove(&ticket) else { continue };
-            taken.push((
-                of,
-                result.map_or_else(|failure| Outcome::Failed(failure.to_string()), Outcome::Answered),
-            ));
+            let outcome = match result {
+                Ok(json) => Outcome::Answered(of.version, json),
+                Err(failure) => Outcome::Failed(failure.to_string()),
+            };
+            taken.push((of, outcome));
         }
         while let Some((runner, call)) = self.refused.pop_front() {
             if let Err(call) = runner.call(call) {

@@ -183,6 +183,7 @@ impl Chain {
                 | Control::SourceRestored { .. }
                 | Control::EndTwins { .. }
                 | Control::Terms { .. }
+                | Control::Functions(_)
         );
         if is_state && self.time == TimeMode::Live && epoch::number(time) > self.number {
             return self.stashed_control.push((time, control));
@@ -196,6 +197,7 @@ impl Chain {
                 self.twins.digital.set_definition(definition);
                 self.twins.set_terms(terms);
             }
+            Control::Functions(number) => self.twins.set_functions(number),
             Control::EndTwins { at_us, dismiss } => self.twins.end_all(at_us, dismiss),
             Control::Ask(number, workers, question) => {
                 self.asked.insert(number, workers);

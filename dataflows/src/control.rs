@@ -41,6 +41,8 @@ pub enum Control {
         /// By type.
         terms: Vec<Terms>,
     },
+    /// The functions of each type from now on: those that the process has put there under this number.
+    Functions(u64),
     /// The run is to end: sources stop, what is under way is finished.
     Stop,
     /// A worker's lanes have ended; `newest_us` is the newest arrival of its recorded input.
@@ -98,6 +100,8 @@ pub enum Command {
         /// By type.
         terms: Vec<Terms>,
     },
+    /// See [`Control::Functions`].
+    Functions(u64),
     /// See [`Control::Stop`].
     Stop,
 }

@@ -322,6 +322,7 @@ impl PhysicalEventHandler {
         let commands = self.commands.iter().flat_map(mpsc::Receiver::try_iter);
         let news = commands.map(|command| match command {
             Command::Stop => (None, Control::Stop),
+            Command::Functions(number) => (None, Control::Functions(number)),
             Command::Terms { definition, terms } => (None, Control::Terms { definition, terms }),
             Command::EndTwins { at_us, dismiss } => (None, Control::EndTwins { at_us, dismiss }),
             Command::Ask(number, Question::Twin(id)) => {

@@ -11,6 +11,7 @@ pub mod bins;
 mod board;
 mod calls;
 mod chain;
+mod change;
 pub mod checkpoint;
 pub mod cluster;
 pub mod control;

@@ -18,13 +18,16 @@ use connectors::folder::{DataFolder, FolderError};
 use connectors::on_call::{Ended, OnCall};
 use connectors::store::StoreError;
 use operators::entanglement::Terms;
+use operators::twin::TwinType;
 
 use crate::ask::{Asker, PartOfReply, Question, Reply};
+use crate::change::FunctionChange;
 use crate::checkpoint::restore::RestoreError;
 use crate::cluster::{ClusterError, ClusterOptions};
 use crate::control::Command;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
+use crate::plan::FunctionPlan;
 use crate::publish::SinkPort;
 use crate::quota::Quota;
 use crate::survey::Survey;
@@ -147,6 +150,7 @@ pub struct Run {
     pub(crate) unpublished: Arc<AtomicU64>,
     pub(crate) start: Instant,
     pub(crate) alarm: Arc<Alarm>,
+    pub(crate) change: FunctionChange,
     /// Completes checkpoints, in process 0.
     pub(crate) committer: Option<OnCall>,
     /// Locked while the run lasts.
@@ -228,6 +232,24 @@ impl Run {
     /// they are of.
     pub fn set_terms(&self, definition: u64, terms: Vec<Terms>) {
         self.asker.command(Command::Terms { definition, terms });
+    }
+
+    /// Whether the functions of these types may take the place of those that run, while they do.
+    pub fn can_change_functions(&self, types: &[TwinType]) -> bool {
+        self.change.is_possible(types)
+    }
+
+    /// Has twins run the functions of these types from one epoch on, the same on all workers; they must be ones
+    /// that [`Run::can_change_functions`]. What runs a function of the same version as before is kept. What is
+    /// asked after this call is answered after it.
+    pub fn set_functions(
+        &self,
+        types: Vec<TwinType>,
+        functions: Vec<Vec<FunctionPlan>>,
+    ) -> Result<(), RunError> {
+        let number = self.change.put(types, functions, &self.metrics)?;
+        self.asker.command(Command::Functions(number));
+        Ok(())
     }
 
     /// Ends all twins that there are, at this instant (microseconds since 1970). What is asked after this call

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
@@ -25,7 +25,7 @@ use operators::twin::TwinType;
 use tracing::{info, warn};
 
 use crate::ask::Replies;
-use crate::calls::{Calls, OpenFunctions};
+use crate::calls::{Calls, Handover, OpenFunctions};
 use crate::checkpoint::committer::{self, CheckpointStats, CommitterSetup};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
@@ -66,6 +66,9 @@ pub(crate) struct Shares {
     pub(crate) definition: u64,
     pub(crate) types: Arc<Vec<TwinType>>,
     pub(crate) functions: OpenFunctions,
+    pub(crate) handover: Arc<Handover>,
+    /// What the records of twins rely on, as it is now.
+    pub(crate) layout: Arc<Mutex<Layout>>,
     pub(crate) source_names: Vec<String>,
     pub(crate) listeners: Vec<ListenerPlan>,
     pub(crate) archive: Option<ArchivePlan>,
@@ -216,7 +219,8 @@ impl Shares {
         // Bins are dealt out evenly, and hashes fall evenly into bins.
         let twins_max = self.limits.twins_max.div_ceil(self.peers as u64);
         let sources = self.source_names.len();
-        let calls = Calls::new(&self.job, &self.types, self.functions.clone(), self.time);
+        let calls =
+            Calls::new(&self.job, &self.types, self.functions.clone(), self.handover.clone(), self.time);
         Ok(Twins::new(self.types.clone(), sources, digital, calls, twins_max, self.metrics.clone()))
     }
 
@@ -259,7 +263,7 @@ impl Shares {
             workers: self.peers,
             recorded: self.time == TimeMode::Recorded,
             sources: self.source_names.clone(),
-            layout: Layout::of(&self.types),
+            layout: self.layout.clone(),
             parts: parts.unwrap_or_default(),
             unsent: self.unsent(),
             retain: self.checkpoint.retain,

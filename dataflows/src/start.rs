@@ -19,22 +19,23 @@ use connectors::outbox::{OutboxId, Unsent};
 use connectors::parts::PartInfo;
 use connectors::sink::SinkSetup;
 use connectors::store::{self, Store};
-use operators::twin::TwinType;
+use operators::layout::Layout;
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use tracing::info;
 
 use crate::ask::Asker;
-use crate::calls::OpenFunctions;
+use crate::calls::Handover;
+use crate::change::{FunctionChange, open_functions};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::restore::{self, RestoreError};
 use crate::checkpoint::{CheckpointId, Manifest};
 use crate::cluster::{self, Identity};
 use crate::engine::{EndPort, Engine, Installation, Shape};
 use crate::graph::Parts;
-use crate::metrics::{FunctionEntry, Metrics};
-use crate::plan::{CheckpointPlan, FunctionPlan, Limits, Plan, Sink, TimeMode};
+use crate::metrics::Metrics;
+use crate::plan::{CheckpointPlan, Limits, Plan, Sink, TimeMode};
 use crate::publish::SinkPort;
 use crate::quarantine::{self, Reporter};
 use crate::quota::{Quota, Quotas, Rates};
@@ -106,6 +107,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         types.iter_mut().for_each(|one| one.functions.wait_for_all());
     }
     let functions = open_functions(plan.functions, &types, &metrics)?;
+    let (handover, layout) = (Arc::<Handover>::default(), Arc::new(Mutex::new(Layout::of(&types))));
     let has_shared_sources = plan.sources.iter().any(|source| source.is_shared);
     let types = Arc::new(types);
     let state = match manifest {
@@ -124,6 +126,8 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         generation,
         types,
         functions,
+        handover: handover.clone(),
+        layout: layout.clone(),
         source_names: plan.sources.iter().map(|source| source.name.clone()).collect(),
         listeners: plan.listeners,
         archive: plan.archive,
@@ -177,6 +181,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     engine.install(parts.into_iter().flatten().map(installation).collect());
     info!(job = %shares.job, generation, process, workers, "job runs");
     Ok(Run {
+        change: FunctionChange { time: plan.time, handover, layout },
         generation,
         metrics,
         asker,
@@ -286,41 +291,6 @@ fn quotas(limits: &Limits, time: TimeMode, tenant: Option<Arc<Quota>>) -> Quotas
         TimeMode::Live => Quotas::new(own.into_iter().chain(tenant).collect(), limits.overload),
         TimeMode::Recorded => Quotas::default(),
     }
-}
-
-/// Opens what runs the functions outside, and counts for all functions that can fail or be called.
-fn open_functions(
-    plans: Vec<Vec<FunctionPlan>>,
-    types: &[TwinType],
-    metrics: &Metrics,
-) -> Result<OpenFunctions, RunError> {
-    let (mut open, mut entries) = (OpenFunctions::default(), Vec::new());
-    let mut plans = plans.into_iter();
-    for one in types {
-        let mut runners = Vec::new();
-        for FunctionPlan { name, open } in plans.next().unwrap_or_default() {
-            runners.push(open().map_err(|error| RunError::Function { name, error })?);
-        }
-        let of_type = one.functions.versions().map(|(name, version, _)| {
-            let place = one.functions.outside().iter().position(|outside| outside.name == *name);
-            FunctionEntry {
-                twin_type: one.name.clone(),
-                name: name.to_string(),
-                version,
-                stats: Arc::default(),
-                runner: place.and_then(|place| runners.get(place)).cloned(),
-            }
-        });
-        let mut of_type: Vec<FunctionEntry> = of_type.collect();
-        let number =
-            |entry: &FunctionEntry| one.functions.names().iter().position(|name| **name == *entry.name);
-        of_type.sort_by_key(number);
-        open.stats.push(of_type.iter().map(|entry| entry.stats.clone()).collect());
-        open.outside.push(runners);
-        entries.extend(of_type);
-    }
-    metrics.set_functions(entries);
-    Ok(open)
 }
 
 fn open_sinks(

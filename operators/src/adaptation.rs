@@ -24,7 +24,7 @@ use crate::handler;
 use crate::layout::{FunctionLayout, Layout, PropertyLayout, TypeLayout};
 use crate::model::{KindName, STREAMS_MAX};
 use crate::shadowing::restore::Origin;
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{SnapshotError, VERSION};
 use crate::twin::{Twin, TwinType};
 use crate::waiting::{PropertyNow, WaitingChange};
 
@@ -128,9 +128,10 @@ impl Adaptation {
         Ok((Self { before: before.clone(), types }, warnings))
     }
 
-    /// Whether all twins stay as they are, but for when they are woken.
+    /// Whether all twins stay as they are, but for when they are woken, and their records are as they are written
+    /// now.
     pub fn is_identity(&self) -> bool {
-        self.types.iter().all(TypeAdaptation::is_identity)
+        self.before.records == VERSION && self.types.iter().all(TypeAdaptation::is_identity)
     }
 
     /// Reads the record of a twin, checks it against the layout that it was written under, and adapts it.

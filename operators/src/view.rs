@@ -37,6 +37,10 @@ pub struct TwinView {
     pub window_us: i64,
     /// The longest silence of a bound twin, microseconds.
     pub unbind_after_us: Option<i64>,
+    /// What its functions have written.
+    pub functions: Vec<FunctionView>,
+    /// Updates that wait for answers of functions, and answers that are awaited beside.
+    pub waiting: (usize, usize),
     /// Its last events, newest last; none here, as whoever owns the twin keeps them.
     pub events: Vec<Event>,
 }
@@ -54,6 +58,17 @@ pub struct Event {
     pub name: String,
     /// Its value; none where that is too long to be kept.
     pub value: Option<Held>,
+}
+
+/// What a function has written of a twin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionView {
+    /// Its name.
+    pub function: String,
+    /// The version that runs.
+    pub version: u32,
+    /// The properties that it writes, each with the version that gave it its value, where it has one.
+    pub properties: Vec<(String, Option<u32>)>,
 }
 
 /// The line of a twin in a list.
@@ -223,8 +238,23 @@ pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinVie
         threshold: terms.threshold,
         window_us: terms.window_us,
         unbind_after_us: terms.unbind_after_us,
+        functions: functions(twin, definition),
+        waiting: twin.waiting.counts(),
         events: Vec::new(),
     }
+}
+
+fn functions(twin: &Twin, definition: &TwinType) -> Vec<FunctionView> {
+    let written = |property: u16| {
+        let name = definition.model.properties[usize::from(property)].name.clone();
+        (name, twin.shadow.version(property))
+    };
+    let functions = definition.functions.versions().map(|(function, version, properties)| FunctionView {
+        function: function.to_string(),
+        version,
+        properties: properties.into_iter().map(written).collect(),
+    });
+    functions.collect()
 }
 
 impl Held {

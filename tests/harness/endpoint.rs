@@ -62,9 +62,17 @@ impl Endpoint {
         self.shared.called.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until it was called so often.
-    pub fn until_called(&self, times: usize) {
-        until(&format!("{times} calls"), || (self.called().len() >= times).then_some(()));
+    /// The keys of calls for twins whose id begins so, in the order in which they came.
+    pub fn keys_of(&self, prefix: &str) -> Vec<String> {
+        let is_of =
+            |called: &Called| called.body["twin"].as_str().is_some_and(|twin| twin.starts_with(prefix));
+        self.called().into_iter().filter(is_of).map(|called| called.key).collect()
+    }
+
+    /// Waits until it was called so often for twins whose id begins so.
+    pub fn until_called(&self, prefix: &str, times: usize) {
+        let called = || self.keys_of(prefix).len();
+        until(&format!("{times} calls of {prefix}"), || (called() >= times).then_some(()));
     }
 
     /// From now on calls are taken and not answered.

@@ -70,7 +70,7 @@ fn rows_say_which_definition_was_in_force() {
     site.publish("b", 2);
     site.settled("b", 2);
     let function = ("factor: 2", "factor: 3");
-    assert_eq!(site.apply(&[live, function]).json()["changes"][0]["how"], "checkpoint");
+    assert_eq!(site.apply(&[live, function]).json()["changes"][0]["how"], "live");
     until("the job to hear again", || {
         site.publish("b", 3);
         (site.twin("b")["properties"]["f"] == 9.0).then_some(())

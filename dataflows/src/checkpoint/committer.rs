@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use connectors::alarm::Alarm;
@@ -42,7 +42,7 @@ pub struct CommitterSetup {
     /// Names of the sources, in their order.
     pub sources: Vec<String>,
     /// What the records of twins rely on.
-    pub layout: Layout,
+    pub layout: Arc<Mutex<Layout>>,
     /// Objects that the state began with, oldest first.
     pub parts: Vec<PartInfo>,
     /// Outboxes that earlier runs may not have sent.
@@ -256,7 +256,7 @@ impl Committer {
                     lost_us: lost_us.get(number).copied().flatten(),
                 })
                 .collect(),
-            layout: self.setup.layout.clone(),
+            layout: self.setup.layout.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             parts: self.setup.parts.clone(),
             archive: parts.iter().map(|part| part.archive.clone()).collect(),
             outboxes: self.setup.unsent.clone(),

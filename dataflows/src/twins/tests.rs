@@ -63,7 +63,7 @@ fn worker(twins_max: u64) -> Twins {
     let envelope = Envelope::new("line", 1, types.iter());
     let digital =
         Digital::new(envelope, vec![listener], &[false], Some(rows.expect("the columns do not clash")));
-    let calls = Calls::new("line", &types, OpenFunctions::default(), TimeMode::Live);
+    let calls = Calls::new("line", &types, OpenFunctions::default(), Arc::default(), TimeMode::Live);
     Twins::new(Arc::new(types), 2, digital, calls, twins_max, Arc::new(Metrics::default()))
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod checkpoint;
 mod deadletter;
 mod demo;
+mod functions;
 mod init;
 mod jobs;
 mod kept;
@@ -79,6 +80,9 @@ enum Command {
     /// Read and follow the twins of a server's jobs, and ask why they are as they are
     #[command(subcommand)]
     Twin(twins::TwinCommand),
+    /// List the functions of a server's jobs, and change them while they run
+    #[command(subcommand)]
+    Function(functions::FunctionCommand),
     /// Look at what a job keeps over crashes
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
@@ -145,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::execute(&arguments),
         Command::Plan(arguments) => apply::plan(&arguments),
         Command::Apply(arguments) => apply::apply(&arguments),
+        Command::Function(command) => functions::execute(&command),
         Command::Job(command) => jobs::execute(&command),
         Command::Twin(command) => twins::execute(&command),
         Command::Checkpoint(command) => checkpoint::execute(&command),

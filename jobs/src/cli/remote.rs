@@ -128,6 +128,16 @@ pub(super) fn path(parts: &[&str]) -> String {
     format!("/v1/{}", parts.collect::<Vec<_>>().join("/"))
 }
 
+/// A path with parameters.
+pub(super) fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let parts: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    match parts.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", parts.join("&")),
+    }
+}
+
 fn agent(timeout: Option<Duration>) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).timeout_global(timeout);
     // What is on this machine is not behind a proxy.

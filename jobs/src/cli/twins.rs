@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Failure;
-use super::remote::{RemoteArguments, path};
+use super::remote::{RemoteArguments, path, with_query};
 
 /// What to do with twins.
 #[derive(Debug, Subcommand)]
@@ -202,6 +202,20 @@ fn why(WhyArguments { job, twin, remote }: &WhyArguments) -> Result<(), Failure>
         shown("compute_ms"),
         shown("clock_offset_ms")
     );
+    for function in why["functions"].as_array().into_iter().flatten() {
+        let values = function["properties"].as_object().into_iter().flatten();
+        let values = values.map(|(property, version)| match version.as_u64() {
+            Some(version) => format!("{property} by v{version}"),
+            None => format!("{property} has no value"),
+        });
+        let breaker = if function["is_breaker_open"] == true { "; its circuit breaker is open" } else { "" };
+        let name = function["function"].as_str().unwrap_or_default();
+        let values = values.collect::<Vec<_>>().join(", ");
+        println!("  function {name} v{}: {values}{breaker}", function["version"]);
+    }
+    if let Some(waiting) = why["updates_waiting"].as_u64().filter(|waiting| *waiting > 0) {
+        println!("  {waiting} updates wait for answers of functions");
+    }
     for (title, rows) in [("updates", &why["updates"]), ("life", &why["lifecycle"])] {
         let rows = rows.as_array().filter(|rows| !rows.is_empty());
         rows.into_iter().for_each(|rows| {
@@ -214,16 +228,4 @@ fn why(WhyArguments { job, twin, remote }: &WhyArguments) -> Result<(), Failure>
 
 fn print_pretty(value: &Value) {
     println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
-}
-
-/// A path with parameters.
-fn with_query(path: &str, query: &[(&str, String)]) -> String {
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
-    let parts: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-    match parts.is_empty() {
-        true => path.to_owned(),
-        false => format!("{path}?{}", parts.join("&")),
-    }
 }

@@ -12,7 +12,9 @@ use super::reader::Reader;
 use crate::document::{Content, Entry, Node, unknown};
 
 /// Keys that stand beside the kind.
-const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "on_error", "waiting"];
+pub(crate) const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "on_error", "waiting"];
+/// Which version of the function it is. The job server writes it where a function was put while its job runs.
+const VERSION: &str = "version";
 /// Kinds that are part of the twin's own step.
 const INSIDE: [&str; 7] = ["linear", "mean", "ewma", "rate", "threshold", "outlier", "cel"];
 /// Kinds that are called.
@@ -49,6 +51,17 @@ pub struct PythonDefinition {
     pub settings: PythonSettings,
 }
 
+impl KindDefinition {
+    /// The word of the job file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            KindDefinition::Inside(settings) => settings.word(),
+            KindDefinition::Http(_) => "http",
+            KindDefinition::Python(_) => "python",
+        }
+    }
+}
+
 impl FunctionDefinition {
     /// What of it concerns the twin.
     pub fn spec(&self) -> FunctionSpec {
@@ -73,12 +86,14 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
         reader.problem(entry.shown_span(), format!("`{}` is no function", entry.key), help.into());
         return None;
     };
+    let (versions, entries): (Vec<Entry>, Vec<Entry>) =
+        entries.iter().cloned().partition(|entry| entry.key == VERSION);
     let (beside, kinds): (Vec<Entry>, Vec<Entry>) =
         entries.iter().cloned().partition(|entry| CALL_KEYS.contains(&entry.key.as_str()));
     let known: Vec<&str> = INSIDE.into_iter().chain(OUTSIDE).collect();
     let mut are_known = true;
     for kind in kinds.iter().filter(|kind| !known.contains(&kind.key.as_str())) {
-        let all: Vec<&str> = known.iter().copied().chain(CALL_KEYS).collect();
+        let all: Vec<&str> = known.iter().copied().chain(CALL_KEYS).chain([VERSION]).collect();
         let (message, help) = unknown("key", &kind.key, &all);
         reader.problem_at(&kind.key, kind.key_span, message, help);
         are_known = false;
@@ -101,7 +116,11 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
     };
     let beside = Node { span: entry.value.span, content: Content::Mapping(beside) };
     let call = reader.read(&beside, entry.shown_span());
-    Some(FunctionDefinition { kind: settings?, call: call?, version: 1 })
+    let version = match versions.first() {
+        Some(entry) => reader.under(entry, Reader::value)?,
+        None => 1,
+    };
+    Some(FunctionDefinition { kind: settings?, call: call?, version })
 }
 
 /// The source stands among the settings.

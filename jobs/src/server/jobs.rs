@@ -68,7 +68,7 @@ pub(super) async fn definition(
               (status = 422, body = Problem))
 )]
 pub(super) async fn plan(State(api): State<Arc<Api>>, body: Body) -> Result<Json<Changes>, Problem> {
-    let text = body.0?;
+    let text = body.text()?;
     Ok(Json(changed(&api, move |service| service.plan(&text)).await?))
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn apply(
     Path(job): Path<String>,
     body: Body,
 ) -> Result<(StatusCode, Json<Applied>), Problem> {
-    let text = body.0?;
+    let text = body.text()?;
     let applied = changed(&api, move |service| service.apply(&job, &text)).await?;
     let status = if applied.is_new() { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(applied)))
@@ -148,6 +148,12 @@ pub(super) async fn dismiss(
 /// The text of a request.
 pub(super) struct Body(Result<String, Problem>);
 
+impl Body {
+    pub(super) fn text(self) -> Result<String, Problem> {
+        self.0
+    }
+}
+
 impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
     type Rejection = std::convert::Infallible;
 
@@ -175,7 +181,7 @@ async fn steer(
 }
 
 /// Has the service do something, where it holds up nobody.
-async fn changed<T: Send + 'static>(
+pub(super) async fn changed<T: Send + 'static>(
     api: &Api,
     change: impl FnOnce(&Service) -> Result<T, ServiceError> + Send + 'static,
 ) -> Result<T, Problem> {

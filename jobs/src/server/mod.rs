@@ -9,6 +9,7 @@
 //! ```
 //! Loopback only: whoever reaches it needs no token, so it must not be reached from outside.
 
+mod functions;
 mod jobs;
 mod listener;
 mod metrics;
@@ -188,6 +189,9 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(jobs::pause))
         .routes(routes!(jobs::resume))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(functions::list))
+        .routes(routes!(functions::put, functions::remove))
+        .routes(routes!(functions::rollback))
         .routes(routes!(overview::trend))
         .routes(routes!(stream::of_job))
         .routes(routes!(twins::why_all))

@@ -1,9 +1,12 @@
 //! What the interface answers, as JSON. Times are RFC 3339 texts in UTC; what is not known is null.
 
+use std::collections::BTreeMap;
+
 use dataflows::Survey;
 use dataflows::ask::Group;
+use dataflows::metrics::FunctionEntry;
 use operators::life_cycle::Phase;
-use operators::view::{self, Cause, Held};
+use operators::view::{self, Cause, FunctionView, Held};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -366,12 +369,43 @@ pub struct WhyView {
     pub(super) twin: TwinView,
     /// Groups of others with the same cause.
     pub(super) others: Vec<GroupView>,
+    /// Its functions, and which version of each gave a property its value.
+    pub(super) functions: Vec<FunctionOfTwin>,
+    /// Updates that wait for answers of functions.
+    pub(super) updates_waiting: u64,
     /// Its last updates as they came, newest last, with source and position; empty without an archive.
     #[schema(value_type = Vec<Object>)]
     pub(super) updates: Vec<Map<String, Value>>,
     /// The last steps of its life, newest last; empty without an archive.
     #[schema(value_type = Vec<Object>)]
     pub(super) lifecycle: Vec<Map<String, Value>>,
+}
+
+/// A function, as far as a twin is concerned.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FunctionOfTwin {
+    /// Its name.
+    function: String,
+    /// The version that runs.
+    version: u32,
+    /// Whether its circuit breaker is open: calls fail at once.
+    is_breaker_open: bool,
+    /// The properties that it writes, each with the version that gave it its value; null where it has none.
+    properties: BTreeMap<String, Option<u32>>,
+}
+
+impl FunctionOfTwin {
+    /// As a twin has it, and as the run has it.
+    pub(super) fn new(one: FunctionView, twin_type: &str, entries: &[FunctionEntry]) -> Self {
+        let entry = entries.iter().find(|entry| entry.twin_type == twin_type && entry.name == one.function);
+        let status = entry.and_then(|entry| entry.runner.as_ref()).map(|runner| runner.status());
+        Self {
+            function: one.function,
+            version: one.version,
+            is_breaker_open: status.is_some_and(|status| status.is_open),
+            properties: one.properties.into_iter().collect(),
+        }
+    }
 }
 
 /// Rows of a twin's history.

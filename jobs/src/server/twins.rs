@@ -15,7 +15,8 @@ use utoipa::IntoParams;
 
 use super::problem::{Kind, Problem};
 use super::shapes::{
-    GroupView, HistoryView, PropertyView, Troubles, TwinList, TwinView, WhyView, json_of, phase,
+    FunctionOfTwin, GroupView, HistoryView, PropertyView, Troubles, TwinList, TwinView, WhyView, json_of,
+    phase,
 };
 use super::{Api, Path, Query, why};
 use crate::live::{LiveJob, Period, Rows};
@@ -307,7 +308,12 @@ pub(super) async fn why_one(
         *shown = rows(&api, &job, table.into(), id.clone(), always, EXPLAINED_ROWS).await.unwrap_or_default();
     }
     let [updates, lifecycle] = shown;
+    let entries = job.running.as_ref().map(|one| one.metrics.functions()).unwrap_or_default();
+    let of_twin = |one| FunctionOfTwin::new(one, &twin.summary.twin_type, &entries);
+    let functions = twin.functions.iter().cloned().map(of_twin).collect();
     Ok(Json(WhyView {
+        functions,
+        updates_waiting: twin.waiting.0 as u64,
         verdict,
         cause: cause.word(),
         twin: TwinView::new(&job, twin),

@@ -123,6 +123,8 @@ mod tests {
             threshold: 0.9,
             window_us: 60_000_000,
             unbind_after_us: None,
+            functions: Vec::new(),
+            waiting: (0, 0),
             events: Vec::new(),
         }
     }

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ServiceError;
-use crate::definition::secrets::from_environment;
+use super::functions::{FunctionVersions, Source};
 use crate::document::{self, Content, Node};
-use crate::job::Job;
 
 /// Longest value that is shown.
 const SHOWN_MAX: usize = 120;
@@ -115,7 +114,12 @@ impl Changes {
 }
 
 /// Compares a definition with the one before. Both are valid.
-pub(super) fn between(before: Option<&str>, after: &str) -> Result<Changes, ServiceError> {
+/// What was put in the place of a function goes with it.
+pub(super) fn between(
+    before: Option<&str>,
+    functions: &FunctionVersions,
+    after: &str,
+) -> Result<Changes, ServiceError> {
     let Some(before) = before else {
         return Ok(Changes { is_new: true, changes: Vec::new(), notes: Vec::new() });
     };
@@ -134,11 +138,28 @@ pub(super) fn between(before: Option<&str>, after: &str) -> Result<Changes, Serv
             });
         }
     }
+    for (twin_type, name, version) in functions.drift() {
+        changes.push(Change {
+            path: format!("types.{twin_type}.augmentation.{name}"),
+            before: Some(format!("version {}, {}", version.version, drift_word(&version.source))),
+            after: Some("as the definition says".into()),
+            how: How::Checkpoint,
+            why: None,
+        });
+    }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     let mut notes = Vec::new();
     if !changes.is_empty() {
-        match adaptation(before, after)? {
-            Ok(warnings) => notes = warnings,
+        match adaptation(before, functions, after)? {
+            Ok((is_identity, warnings)) => {
+                notes = warnings;
+                if is_identity {
+                    changes
+                        .iter_mut()
+                        .filter(|one| is_function(&one.path))
+                        .for_each(|one| one.how = How::Live);
+                }
+            }
             Err(problems) => refuse(&mut changes, problems),
         }
     }
@@ -160,15 +181,47 @@ fn how(path: &str) -> How {
     }
 }
 
-/// Whether twins of one definition can become those of another: what is lost by it, or why they cannot.
-fn adaptation(before: &str, after: &str) -> Result<Result<Vec<String>, Vec<String>>, ServiceError> {
-    let types = |text: &str| {
-        let job = Job::parse("job.yaml", text, Some(&from_environment)).map_err(ServiceError::Invalid)?;
+/// Whether a place is of a function.
+fn is_function(path: &str) -> bool {
+    let keys: Vec<&str> = path.split('.').collect();
+    matches!(keys[..], ["types", _, "augmentation", _, ..])
+}
+
+fn drift_word(source: &Source) -> &'static str {
+    match source {
+        Source::Definition => "as the definition said",
+        Source::Put { .. } => "put while the job runs",
+        Source::Removed => "removed while the job runs",
+    }
+}
+
+/// Functions that changes are of, by type and name.
+pub(super) fn functions_of(changes: &Changes) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for change in changes.changes.iter().filter(|change| is_function(&change.path)) {
+        let mut keys = change.path.split('.').map(str::to_owned);
+        if let (Some(twin_type), Some(name)) = (keys.nth(1), keys.nth(1))
+            && !found.contains(&(twin_type.clone(), name.clone()))
+        {
+            found.push((twin_type, name));
+        }
+    }
+    found
+}
+
+type Adapted = Result<(bool, Vec<String>), Vec<String>>;
+
+/// Whether twins of one definition can become those of another: whether they stay as they are, and what is lost by
+/// it, or why they cannot.
+fn adaptation(before: &str, functions: &FunctionVersions, after: &str) -> Result<Adapted, ServiceError> {
+    let types = |text: &str, functions: &FunctionVersions| {
+        let job = functions.job(text).map_err(ServiceError::Invalid)?;
         Ok::<_, ServiceError>(job.plan().types)
     };
-    let adapted = Adaptation::new(&Layout::of(&types(before)?), &types(after)?);
+    let now = types(after, &FunctionVersions::default())?;
+    let adapted = Adaptation::new(&Layout::of(&types(before, functions)?), &now);
     Ok(match adapted {
-        Ok((_, warnings)) => Ok(warnings),
+        Ok((adaptation, warnings)) => Ok((adaptation.is_identity(), warnings)),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
     })
 }
@@ -263,7 +316,7 @@ mod tests {
             assert!(after.contains(from), "{from}");
             after = after.replace(from, to);
         }
-        let changes = between(Some(JOB), &after).expect("both are valid");
+        let changes = between(Some(JOB), &FunctionVersions::default(), &after).expect("both are valid");
         expected.assert_eq(&changes.text("first-twins"));
     }
 
@@ -275,7 +328,7 @@ mod tests {
             job first-twins: no change
         "#]],
         );
-        let new = between(None, JOB).expect("it is valid");
+        let new = between(None, &FunctionVersions::default(), JOB).expect("it is valid");
         assert!(new.is_new && new.text("a").starts_with("+ job a is new"));
     }
 

@@ -9,11 +9,15 @@
 
 mod changes;
 mod conflicts;
+mod functions;
+mod putting;
 mod record;
 mod tenants;
 
 pub use changes::{Change, Changes, How};
 pub use conflicts::Conflict;
+pub use functions::{Source, Version};
+pub use putting::{FunctionPut, FunctionState, Putting};
 pub use tenants::{Tenants, TenantsError};
 
 use std::collections::BTreeMap;
@@ -35,6 +39,7 @@ use crate::definition::secrets::from_environment;
 use crate::findings::Findings;
 use crate::job::Job;
 use crate::live::{Board, History, LiveJob, LiveParts, Running, Status};
+use functions::FunctionVersions;
 use record::{Record, Wanted};
 
 /// Jobs of one server.
@@ -180,7 +185,12 @@ impl Service {
                 let detail = format!("`{name}` was cancelled; dismiss it first, or choose another name");
                 return Err(ServiceError::NotNow(detail));
             }
-            Some(held) => held.record.changed(text, SystemClock.wall_us()),
+            Some(held) => {
+                let now_us = SystemClock.wall_us();
+                let functions = held.record.functions.clone();
+                let functions = functions.applied(&changes::functions_of(&changes), now_us);
+                held.record.changed(text, now_us).with_functions(functions)
+            }
             None => Record::new(&self.folder, name, text, SystemClock.wall_us()),
         };
         let version = record.version;
@@ -263,8 +273,10 @@ impl Service {
         if !conflicts.is_empty() {
             return Err(ServiceError::Conflicts(conflicts));
         }
-        let before = jobs.get(name).map(|held| held.record.text.as_str());
-        changes::between(before, text)
+        match jobs.get(name) {
+            Some(held) => changes::between(Some(&held.record.text), &held.record.functions, text),
+            None => changes::between(None, &FunctionVersions::default(), text),
+        }
     }
 
     /// Brings a job into another state.
@@ -291,12 +303,17 @@ impl Service {
 
     /// Changes a job while it runs.
     fn change_live(&self, held: &mut Held, record: Record) -> Result<(), ServiceError> {
-        let job = read(&record.text)?;
+        let job = job_of(&record)?;
         let definition = job.definition.clone();
-        record.write()?;
         if let Some(run) = &held.run {
-            let terms = job.plan().types.into_iter().map(|one| one.terms);
-            run.set_terms(record.version, terms.collect());
+            let plan = job.plan();
+            let terms = plan.types.iter().map(|one| one.terms.clone()).collect();
+            if record.functions != held.record.functions {
+                let set = run.set_functions(plan.types, plan.functions);
+                set.map_err(|error| ServiceError::NotStarted(with_causes(&error)))?;
+            }
+            record.write()?;
+            run.set_terms(record.version, terms);
         }
         let before = &held.live;
         let parts = LiveParts {
@@ -340,7 +357,7 @@ impl Service {
 
     /// Starts a job as its record says.
     fn begin(&self, record: Record, before: Option<&LiveJob>) -> Result<Held, ServiceError> {
-        let job = read(&record.text)?;
+        let job = job_of(&record)?;
         let definition = job.definition.clone();
         let history = History::of(&definition, record.data());
         let parts = |status, running| LiveParts {
@@ -453,6 +470,11 @@ pub enum StartError {
 /// Reads and checks a definition, with the secrets of this process.
 fn read(text: &str) -> Result<Job, ServiceError> {
     Job::parse("job.yaml", text, Some(&from_environment)).map_err(ServiceError::Invalid)
+}
+
+/// The job that a record is of: its definition, and what was put in the place of functions since.
+fn job_of(record: &Record) -> Result<Job, ServiceError> {
+    record.functions.job(&record.text).map_err(ServiceError::Invalid)
 }
 
 /// Ends all twins of a run, and waits until they have.

@@ -3,6 +3,7 @@
 //! ```text
 //!   <data>/jobs/<job>/job.yaml      its definition, as it was applied
 //!   <data>/jobs/<job>/record.json   version, when it was applied, what is wanted of it
+//!   <data>/jobs/<job>/functions.json  versions of its functions, where some have had more than one
 //!   <data>/jobs/<job>/data/         its data folder: journal, checkpoints, segments
 //! ```
 
@@ -14,11 +15,13 @@ use connectors::disk::{self, SystemDisk};
 use serde::{Deserialize, Serialize};
 
 use super::ServiceError;
+use super::functions::FunctionVersions;
 
 /// Version of the file `record.json`.
 const FORMAT: u32 = 1;
 const DEFINITION: &str = "job.yaml";
 const RECORD: &str = "record.json";
+const FUNCTIONS: &str = "functions.json";
 
 /// What is wanted of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,8 @@ pub(super) struct Record {
     applied_us: i64,
     /// What is wanted of it.
     pub(super) wanted: Wanted,
+    /// Versions of its functions.
+    pub(super) functions: FunctionVersions,
 }
 
 /// The file `record.json`.
@@ -72,12 +77,25 @@ impl Record {
     pub(super) fn new(data: &Path, job: &str, text: &str, applied_us: i64) -> Self {
         let folder = data.join("jobs").join(job);
         let (job, text) = (job.to_owned(), text.to_owned());
-        Self { folder, job, text, version: 1, applied_us, wanted: Wanted::Running }
+        Self {
+            folder,
+            job,
+            text,
+            version: 1,
+            applied_us,
+            wanted: Wanted::Running,
+            functions: FunctionVersions::default(),
+        }
     }
 
     /// The job with another definition.
     pub(super) fn changed(&self, text: &str, applied_us: i64) -> Self {
         Self { text: text.to_owned(), version: self.version + 1, applied_us, ..self.clone() }
+    }
+
+    /// The job with other versions of functions.
+    pub(super) fn with_functions(&self, functions: FunctionVersions) -> Self {
+        Self { functions, ..self.clone() }
     }
 
     /// The job in another state.
@@ -96,7 +114,9 @@ impl Record {
         let file = File { format: FORMAT, version, applied_us, wanted };
         let json = serde_json::to_vec_pretty(&file).expect("numbers and words are always JSON");
         fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
-        for (name, bytes) in [(DEFINITION, self.text.as_bytes()), (RECORD, &json)] {
+        let functions =
+            serde_json::to_vec_pretty(&self.functions).expect("texts and numbers are always JSON");
+        for (name, bytes) in [(DEFINITION, self.text.as_bytes()), (FUNCTIONS, &functions), (RECORD, &json)] {
             let path = self.folder.join(name);
             disk::replace(&SystemDisk, &path, bytes).map_err(|error| failed(&path, error))?;
         }
@@ -140,8 +160,15 @@ fn read(folder: PathBuf) -> Result<Record, ServiceError> {
     }
     let path = folder.join(DEFINITION);
     let text = fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+    let path = folder.join(FUNCTIONS);
+    let functions = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(&path, error.into()))?,
+        // A record of before there were versions.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => FunctionVersions::default(),
+        Err(error) => return Err(failed(&path, error)),
+    };
     let File { version, applied_us, wanted, .. } = file;
-    Ok(Record { folder, job, text, version, applied_us, wanted })
+    Ok(Record { folder, job, text, version, applied_us, wanted, functions })
 }
 
 fn failed(path: &Path, error: io::Error) -> ServiceError {

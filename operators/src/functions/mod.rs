@@ -65,6 +65,21 @@ pub enum FunctionSettings {
     Cel(CelSettings),
 }
 
+impl FunctionSettings {
+    /// The word of the job file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Linear(_) => "linear",
+            Self::Mean(_) => "mean",
+            Self::Ewma(_) => "ewma",
+            Self::Rate(_) => "rate",
+            Self::Threshold(_) => "threshold",
+            Self::Outlier(_) => "outlier",
+            Self::Cel(_) => "cel",
+        }
+    }
+}
+
 /// A function of one number, compiled.
 #[derive(Clone, Debug)]
 enum Function {

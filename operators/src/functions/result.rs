@@ -12,8 +12,8 @@ use crate::shadowing::{Shadow, Touched};
 /// What becomes of a call, as a twin keeps it until its update is consolidated.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
-    /// The function answered this: a JSON object.
-    Answered(Vec<u8>),
+    /// This version of the function answered this: a JSON object.
+    Answered(u32, Vec<u8>),
     /// There is no answer, and why.
     Failed(String),
 }
@@ -56,8 +56,8 @@ impl Yields {
     pub(super) fn take(&self, outcome: &Outcome, model: &Model, written: &mut Written<'_>) {
         let taken = match outcome {
             Outcome::Failed(reason) => Err(reason.clone()),
-            Outcome::Answered(json) => match serde_json::from_slice::<Map<String, Json>>(json) {
-                Ok(object) => self.take_object(object, model, written),
+            Outcome::Answered(version, json) => match serde_json::from_slice::<Map<String, Json>>(json) {
+                Ok(object) => self.take_object(*version, object, model, written),
                 Err(error) => Err(format!("the answer is no JSON object: {error}")),
             },
         };
@@ -68,6 +68,7 @@ impl Yields {
 
     fn take_object(
         &self,
+        version: u32,
         mut object: Map<String, Json>,
         model: &Model,
         written: &mut Written<'_>,
@@ -83,7 +84,7 @@ impl Yields {
             return Err(format!("the answer has `{name}`, and the function yields {}", known.join(", ")));
         }
         let pairs = self.targets.iter().zip(&values);
-        pairs.for_each(|(target, value)| self.set(*target, value, model, written));
+        pairs.for_each(|(target, value)| set(*target, value, version, model, written));
         Ok(())
     }
 
@@ -91,34 +92,8 @@ impl Yields {
     pub(super) fn take_one(&self, value: &Json, model: &Model, written: &mut Written<'_>) {
         let target = self.targets[0];
         match target.check(value, model) {
-            Ok(()) => self.set(target, value, model, written),
+            Ok(()) => set(target, value, self.version, model, written),
             Err(reason) => self.fail(reason, model, written),
-        }
-    }
-
-    /// Writes a value that was checked. `null` is none.
-    fn set(&self, target: Target, value: &Json, model: &Model, written: &mut Written<'_>) {
-        match target {
-            _ if value.is_null() => {}
-            Target::Event(event) => {
-                let value = EmittedValue::Json(value.to_string());
-                written.emitted.push(Emitted { event, value });
-            }
-            Target::Property(number) => {
-                let kind = &model.properties[usize::from(number)].kind;
-                let text;
-                let value = match scalar(value) {
-                    Some(scalar) => typed(kind, scalar),
-                    None => {
-                        text = value.to_string();
-                        Some(Value::Json(&text))
-                    }
-                };
-                let Some(value) = value else { return };
-                if written.shadow.compute(model, number, value, self.version) {
-                    written.touched.changed.push(number);
-                }
-            }
         }
     }
 
@@ -135,6 +110,32 @@ impl Yields {
         }
         let is_letter = self.on_error == OnError::DeadLetter;
         written.failed.push(Failed { function: self.function, reason, is_letter });
+    }
+}
+
+/// Writes a value that was checked. `null` is none.
+fn set(target: Target, value: &Json, version: u32, model: &Model, written: &mut Written<'_>) {
+    match target {
+        _ if value.is_null() => {}
+        Target::Event(event) => {
+            let value = EmittedValue::Json(value.to_string());
+            written.emitted.push(Emitted { event, value });
+        }
+        Target::Property(number) => {
+            let kind = &model.properties[usize::from(number)].kind;
+            let text;
+            let value = match scalar(value) {
+                Some(scalar) => typed(kind, scalar),
+                None => {
+                    text = value.to_string();
+                    Some(Value::Json(&text))
+                }
+            };
+            let Some(value) = value else { return };
+            if written.shadow.compute(model, number, value, version) {
+                written.touched.changed.push(number);
+            }
+        }
     }
 }
 

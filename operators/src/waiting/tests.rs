@@ -87,7 +87,10 @@ impl Driven {
         self.second += 1;
         self.out.0 += &format!("answer {update}: {outcome}\n");
         let outcome = match outcome.starts_with('{') {
-            true => Outcome::Answered(outcome.as_bytes().to_vec()),
+            true => Outcome::Answered(
+                self.definition.functions.outside()[0].version(),
+                outcome.as_bytes().to_vec(),
+            ),
             false => Outcome::Failed(outcome.to_owned()),
         };
         match self.twin.waiting.answer(update, 0, outcome, self.twin.shadow.update()) {

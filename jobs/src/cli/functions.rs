@@ -1,0 +1,156 @@
+//! `twinloom function ...`: functions of a job while it runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::Failure;
+use super::remote::{RemoteArguments, path, with_query};
+
+/// What to do with functions.
+#[derive(Debug, Subcommand)]
+pub(super) enum FunctionCommand {
+    /// List those of a job, with their versions and failures
+    List(ListArguments),
+    /// Put one in the place of one that there is, or a new one; it is checked before anything changes
+    Put(PutArguments),
+    /// Go back to the version before the one that runs
+    Rollback(FunctionArguments),
+    /// Take one away; its property keeps its last value
+    Remove(FunctionArguments),
+}
+
+/// Which job.
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    /// The job's name
+    job: String,
+    #[command(flatten)]
+    remote: RemoteArguments,
+}
+
+/// Which function.
+#[derive(Debug, Args)]
+pub(super) struct FunctionArguments {
+    /// The job's name
+    job: String,
+    /// The function's name
+    function: String,
+    /// The type of twin, where several are possible
+    #[arg(long = "type", value_name = "TYPE")]
+    twin_type: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArguments,
+}
+
+/// What is put.
+#[derive(Debug, Args)]
+pub(super) struct PutArguments {
+    #[command(flatten)]
+    function: FunctionArguments,
+    /// A source in Python (.py), or a function as it stands in a job file (.yaml)
+    file: PathBuf,
+    /// Declare the property of the function's name, of this type
+    #[arg(long, value_name = "TYPE")]
+    property: Option<String>,
+}
+
+pub(super) fn execute(command: &FunctionCommand) -> Result<(), Failure> {
+    match command {
+        FunctionCommand::List(ListArguments { job, remote }) => list(job, remote),
+        FunctionCommand::Put(arguments) => put(arguments),
+        FunctionCommand::Rollback(arguments) => {
+            let FunctionArguments { job, function, remote, .. } = arguments;
+            let path = path(&["jobs", job, "functions", function, "rollback"]);
+            let put: Value = remote.post(&with_type(&path, arguments, &[]), "")?;
+            show(remote, &put);
+            Ok(())
+        }
+        FunctionCommand::Remove(arguments) => {
+            let FunctionArguments { job, function, remote, .. } = arguments;
+            remote.delete(&with_type(&path(&["jobs", job, "functions", function]), arguments, &[]))?;
+            if !remote.json {
+                println!("function {function} is removed");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn put(PutArguments { function: arguments, file, property }: &PutArguments) -> Result<(), Failure> {
+    let FunctionArguments { job, function, remote, .. } = arguments;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
+    let language = match file.extension().and_then(|end| end.to_str()) {
+        Some("py") => "python",
+        Some("yaml" | "yml" | "json") => "yaml",
+        _ => {
+            let file = file.display();
+            return Err(Failure::Usage(format!("{file}: name a .py or a .yaml file")));
+        }
+    };
+    let mut more = vec![("language", language)];
+    more.extend(property.as_deref().map(|kind| ("property", kind)));
+    let path = with_type(&path(&["jobs", job, "functions", function]), arguments, &more);
+    let put: Value = remote.put(&path, &text)?;
+    show(remote, &put);
+    Ok(())
+}
+
+fn list(job: &str, remote: &RemoteArguments) -> Result<(), Failure> {
+    let all: Value = remote.get(&path(&["jobs", job, "functions"]))?;
+    if remote.json {
+        println!("{all}");
+        return Ok(());
+    }
+    let functions = all["functions"].as_array().cloned().unwrap_or_default();
+    if functions.is_empty() {
+        println!("job {job} has no function");
+    }
+    for one in &functions {
+        let word = |key: &str| one[key].as_str().unwrap_or("-").to_owned();
+        let drift = if one["is_drift"] == true { ", not as the definition says" } else { "" };
+        let version = one["version"].as_u64().map_or("removed".to_owned(), |version| format!("v{version}"));
+        println!(
+            "{:<24} {:<9} {version:<8} {:>9} calls {:>7} open {:>7} failures{drift}",
+            format!("{}/{}", word("type"), word("function")),
+            word("kind"),
+            one["calls"],
+            one["open"],
+            one["failures"],
+        );
+        if one["is_breaker_open"] == true {
+            println!("  its circuit breaker is open: calls fail at once");
+        }
+        if let Some(reason) = one["last_failure"].as_str() {
+            println!("  failed last: {reason}");
+        }
+    }
+    Ok(())
+}
+
+fn show(remote: &RemoteArguments, put: &Value) {
+    if remote.json {
+        println!("{put}");
+        return;
+    }
+    let word = |key: &str| put[key].as_str().unwrap_or_default();
+    let how = match word("how") {
+        "live" => "on all workers at once",
+        _ => "at a checkpoint",
+    };
+    println!(
+        "function {}/{} is at version {}, applied {how}",
+        word("type"),
+        word("function"),
+        put["version"]
+    );
+}
+
+/// A path with its parameters.
+fn with_type(path: &str, arguments: &FunctionArguments, more: &[(&str, &str)]) -> String {
+    let twin_type = arguments.twin_type.as_deref().map(|one| ("type", one));
+    let all = more.iter().copied().chain(twin_type).map(|(name, value)| (name, value.to_owned()));
+    with_query(path, &all.collect::<Vec<_>>())
+}

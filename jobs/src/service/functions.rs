@@ -1,0 +1,356 @@
+//! Versions of functions: what a job's definition says of each, and what was put in its place while the job runs.
+//!
+//! ```text
+//!   version 1 (definition) ─ put ─► 2 ─ put ─► 3 ─ rollback ─► 2 ─ apply ─► 4 (definition)
+//! ```
+//! They are kept beside the definition, so a restart goes on with what was put. A definition that is applied rules
+//! again: what was put is rolled back, which `plan` shows before.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::secrets::from_environment;
+use crate::document::{self, Content, Document, Entry, Node, Span};
+use crate::findings::{Finding, Findings, Severity};
+use crate::job::Job;
+
+/// Versions of one function that are kept.
+const VERSIONS_MAX: usize = 16;
+
+/// The functions of a job that have had more than one version, by type and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct FunctionVersions(BTreeMap<String, Versions>);
+
+/// The versions of one function, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Versions {
+    twin_type: String,
+    name: String,
+    active: u32,
+    all: Vec<Version>,
+}
+
+/// One version of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its number, from 1.
+    pub version: u32,
+    /// When it came, microseconds since 1970; of the first, when it was first replaced.
+    pub at_us: i64,
+    /// Where it is from.
+    pub source: Source,
+}
+
+/// Where a version is from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The job's definition, as it was then.
+    Definition,
+    /// It was put there: what would stand in the definition, as YAML, and the type of a property that was not
+    /// declared.
+    Put {
+        /// The function.
+        text: String,
+        /// Type of the property of its name, where it came with the function.
+        property: Option<String>,
+    },
+    /// It was removed.
+    Removed,
+}
+
+impl FunctionVersions {
+    /// Each function that is not what the definition says, with its version.
+    pub(super) fn drift(&self) -> impl Iterator<Item = (&str, &str, &Version)> {
+        self.0.values().filter_map(|one| {
+            let active = one.active()?;
+            let is_drift = active.source != Source::Definition;
+            is_drift.then_some((one.twin_type.as_str(), one.name.as_str(), active))
+        })
+    }
+
+    /// The versions of a function, oldest first, and which of them runs; none where it has only had one.
+    pub(super) fn of(&self, twin_type: &str, name: &str) -> Option<(u32, &[Version])> {
+        self.0.get(&key(twin_type, name)).map(|one| (one.active, &one.all[..]))
+    }
+
+    /// Functions that were removed.
+    pub(super) fn removed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let removed = self.drift().filter(|(_, _, version)| version.source == Source::Removed);
+        removed.map(|(twin_type, name, _)| (twin_type, name))
+    }
+
+    /// With a version more, which runs.
+    pub(super) fn with(mut self, twin_type: &str, name: &str, source: Source, at_us: i64) -> Self {
+        let one = self.0.entry(key(twin_type, name)).or_insert_with(|| Versions {
+            twin_type: twin_type.to_owned(),
+            name: name.to_owned(),
+            active: 1,
+            all: vec![Version { version: 1, at_us, source: Source::Definition }],
+        });
+        let version = one.all.last().map_or(1, |last| last.version + 1);
+        one.all.push(Version { version, at_us, source });
+        one.active = version;
+        if one.all.len() > VERSIONS_MAX {
+            one.all.remove(0);
+        }
+        self
+    }
+
+    /// With the version that ran before the one that runs; none where there is no such.
+    pub(super) fn rolled_back(mut self, twin_type: &str, name: &str) -> Option<Self> {
+        let one = self.0.get_mut(&key(twin_type, name))?;
+        one.active =
+            one.all.iter().map(|version| version.version).filter(|version| *version < one.active).max()?;
+        Some(self)
+    }
+
+    /// After a definition was applied: it rules again. Functions that it changes have a version more.
+    pub(super) fn applied(mut self, changed: &[(String, String)], at_us: i64) -> Self {
+        let drifted: Vec<(String, String)> =
+            self.drift().map(|(twin_type, name, _)| (twin_type.to_owned(), name.to_owned())).collect();
+        let changed = changed.iter().filter(|one| !drifted.contains(one));
+        for (twin_type, name) in changed.chain(&drifted) {
+            self = self.with(twin_type, name, Source::Definition, at_us);
+        }
+        self
+    }
+
+    /// The job that a definition and these versions make.
+    pub(super) fn job(&self, text: &str) -> Result<Job, Findings> {
+        let name = "job.yaml";
+        let mut document = document::parse(name, text).map_err(|all| Findings::new(name, text, all))?;
+        for one in self.0.values() {
+            let Some(active) = one.active() else { continue };
+            let graft = match &active.source {
+                Source::Definition => None,
+                Source::Removed => Some(Graft::Remove),
+                Source::Put { text, property } => {
+                    let function = document::parse(&one.name, text);
+                    let function = function.map_err(|all| Findings::new(&one.name, text, all))?;
+                    Some(Graft::Put(function.root, property.clone()))
+                }
+            };
+            put(&mut document, one, graft);
+        }
+        Job::from_document(document, Some(&from_environment))
+    }
+}
+
+impl Versions {
+    fn active(&self) -> Option<&Version> {
+        self.all.iter().find(|version| version.version == self.active)
+    }
+}
+
+fn key(twin_type: &str, name: &str) -> String {
+    format!("{twin_type}/{name}")
+}
+
+enum Graft {
+    Remove,
+    Put(Node, Option<String>),
+}
+
+/// Has a document say what a version says, and which version it is.
+fn put(document: &mut Document, one: &Versions, graft: Option<Graft>) {
+    let span =
+        document.locate(&["types".into(), one.twin_type.clone(), "augmentation".into(), one.name.clone()]);
+    let Some(twin_type) = document.root.child_mut("types").and_then(|types| types.child_mut(&one.twin_type))
+    else {
+        return;
+    };
+    if let Some(Graft::Put(_, Some(kind))) = &graft {
+        let properties = map_at(twin_type, "properties", span);
+        if !properties.iter().any(|entry| entry.key == one.name) {
+            let kind = entry("type", scalar(kind, span), span);
+            properties.push(entry(&one.name, Node { span, content: Content::Mapping(vec![kind]) }, span));
+        }
+    }
+    let functions = map_at(twin_type, "augmentation", span);
+    match graft {
+        Some(Graft::Remove) => functions.retain(|entry| entry.key != one.name),
+        Some(Graft::Put(mut node, _)) => {
+            // It is no part of this text: what is wrong with it is shown where it would stand.
+            move_to(&mut node, span);
+            match functions.iter_mut().find(|entry| entry.key == one.name) {
+                Some(entry) => entry.value = node,
+                None => functions.push(entry(&one.name, node, span)),
+            }
+        }
+        None => {}
+    }
+    if let Some(function) = functions.iter_mut().find(|entry| entry.key == one.name)
+        && let Content::Mapping(entries) = &mut function.value.content
+    {
+        entries.retain(|entry| entry.key != "version");
+        let version = Content::Scalar { text: one.active.to_string(), plain: true };
+        entries.push(entry("version", Node { span, content: version }, span));
+    }
+}
+
+/// The entries of a map under a key, which is made where it is missing.
+fn map_at<'n>(node: &'n mut Node, key: &str, span: Span) -> &'n mut Vec<Entry> {
+    if !matches!(node.content, Content::Mapping(_)) {
+        node.content = Content::Mapping(Vec::new());
+    }
+    let Content::Mapping(entries) = &mut node.content else { unreachable!("it was made a map") };
+    if !entries.iter().any(|entry| entry.key == key) {
+        entries.push(entry(key, Node { span, content: Content::Mapping(Vec::new()) }, span));
+    }
+    let place = entries.iter().position(|entry| entry.key == key).expect("it is there");
+    let value = &mut entries[place].value;
+    if !matches!(value.content, Content::Mapping(_)) {
+        value.content = Content::Mapping(Vec::new());
+    }
+    match &mut value.content {
+        Content::Mapping(entries) => entries,
+        _ => unreachable!("it was made a map"),
+    }
+}
+
+fn entry(key: &str, value: Node, span: Span) -> Entry {
+    Entry { key: key.to_owned(), key_span: span, value }
+}
+
+fn scalar(text: &str, span: Span) -> Node {
+    Node { span, content: Content::Scalar { text: text.to_owned(), plain: false } }
+}
+
+fn move_to(node: &mut Node, span: Span) {
+    node.span = span;
+    match &mut node.content {
+        Content::Mapping(entries) => entries.iter_mut().for_each(|entry| {
+            entry.key_span = span;
+            move_to(&mut entry.value, span);
+        }),
+        Content::Sequence(items) => items.iter_mut().for_each(|item| move_to(item, span)),
+        Content::Scalar { .. } => {}
+    }
+}
+
+/// A source in Python as the function that it is put for: what stands beside it stays.
+pub(super) fn of_python(
+    definition: &str,
+    twin_type: &str,
+    name: &str,
+    code: &str,
+) -> Result<String, Findings> {
+    let document =
+        document::parse("job.yaml", definition).map_err(|all| Findings::new("job.yaml", definition, all))?;
+    let span = Span::default();
+    let before = document.find(&["types", twin_type, "augmentation", name]).cloned();
+    let mut function = before.unwrap_or(Node { span, content: Content::Mapping(Vec::new()) });
+    let python = map_at(&mut function, "python", span);
+    python.retain(|entry| entry.key != "code" && entry.key != "file");
+    python.push(entry("code", scalar(code, span), span));
+    if let Content::Mapping(entries) = &mut function.content {
+        // It may have been of another kind.
+        let beside = crate::definition::functions::CALL_KEYS;
+        entries.retain(|entry| entry.key == "python" || beside.contains(&entry.key.as_str()));
+    }
+    Ok(to_json(&function).to_string())
+}
+
+/// A node as JSON, which is YAML too.
+fn to_json(node: &Node) -> serde_json::Value {
+    match &node.content {
+        // Whoever reads it decides what a word without quotes is; a number is one either way.
+        Content::Scalar { text, plain: true } => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
+        }
+        Content::Scalar { text, plain: false } => text.as_str().into(),
+        Content::Sequence(items) => items.iter().map(to_json).collect(),
+        Content::Mapping(entries) => {
+            entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.value))).collect()
+        }
+    }
+}
+
+/// The type that has a function, or is to have one; a problem where a job has several and none is named.
+pub(super) fn type_of(job: &Job, name: &str, twin_type: Option<&str>) -> Result<String, String> {
+    let types = &job.definition.types;
+    if let Some(twin_type) = twin_type {
+        return match types.contains_key(twin_type) {
+            true => Ok(twin_type.to_owned()),
+            false => Err(format!("there is no type `{twin_type}`; there are {}", names(types.keys()))),
+        };
+    }
+    let having: Vec<&String> =
+        types.iter().filter(|(_, one)| one.augmentation.contains_key(name)).map(|(name, _)| name).collect();
+    match (&having[..], types.len()) {
+        ([one], _) => Ok((*one).clone()),
+        ([], 1) => Ok(types.keys().next().cloned().unwrap_or_default()),
+        _ => Err(format!("several types are possible: {}; name one", names(types.keys()))),
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with a request, as findings.
+pub(super) fn finding(name: &str, text: &str, message: String, help: &str) -> Findings {
+    let at = Span { line: 1, column: 1, ..Span::default() };
+    let finding =
+        Finding { severity: Severity::Error, span: at, path: name.into(), message, help: help.into() };
+    Findings::new(name, text, vec![finding])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = include_str!("../../../examples/first.yaml");
+
+    #[test]
+    fn versions_go_on_and_back() {
+        let put = |text: &str| Source::Put { text: text.into(), property: None };
+        let versions = FunctionVersions::default();
+        let versions =
+            versions.with("device", "f", put("{cel: \"a\"}"), 1).with("device", "f", put("{cel: \"b\"}"), 2);
+        assert_eq!(versions.of("device", "f").map(|(active, all)| (active, all.len())), Some((3, 3)));
+        let back = versions.clone().rolled_back("device", "f").expect("there is one before");
+        assert_eq!(back.of("device", "f").map(|(active, _)| active), Some(2));
+        let first = back.rolled_back("device", "f").expect("there is one before");
+        assert_eq!((first.drift().count(), first.clone().rolled_back("device", "f")), (0, None));
+        let applied = versions.applied(&[("device".into(), "g".into())], 9);
+        assert_eq!(applied.of("device", "f").map(|(active, _)| active), Some(4));
+        assert_eq!(applied.of("device", "g").map(|(active, _)| active), Some(2));
+        assert_eq!(applied.drift().count(), 0);
+        let many = (0..40).fold(FunctionVersions::default(), |all, n| all.with("device", "f", put("{}"), n));
+        assert_eq!(many.of("device", "f").map(|(active, all)| (active, all.len())), Some((41, VERSIONS_MAX)));
+    }
+
+    #[test]
+    fn a_version_takes_the_place_of_what_the_definition_says() {
+        let put = Source::Put { text: "{cel: \"temperature * 2.0\"}".into(), property: None };
+        let new = Source::Put { text: "{cel: \"energy > 1.0\"}".into(), property: Some("boolean".into()) };
+        let versions = FunctionVersions::default()
+            .with("device", "temperature_f", put, 1)
+            .with("device", "busy", new, 2);
+        let job = versions.job(JOB).expect("it is good");
+        let functions = &job.definition.types["device"].augmentation;
+        assert_eq!((functions["temperature_f"].version, functions["busy"].version), (2, 2));
+        assert!(job.definition.types["device"].model.properties.contains_key("busy"));
+        let removed = versions.with("device", "temperature_f", Source::Removed, 3);
+        let job = removed.job(JOB).expect("it is good");
+        assert!(!job.definition.types["device"].augmentation.contains_key("temperature_f"));
+        assert_eq!(removed.removed().collect::<Vec<_>>(), [("device", "temperature_f")]);
+        let bad = Source::Put { text: "{cel: \"temprature * 2.0\"}".into(), property: None };
+        let findings = removed.with("device", "temperature_f", bad, 4).job(JOB).expect_err("it is mistyped");
+        assert!(format!("{findings:?}").contains("temprature"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_source_in_python_keeps_what_stands_beside_it() {
+        let job = "types:\n  press:\n    augmentation:\n      q: {http: {url: \"http://a\"}, of: [t], timeout: 2s}\n";
+        let text = of_python(job, "press", "q", "def f(state):\n    return {}\n").expect("it is YAML");
+        let expected = serde_json::json!({"of": ["t"], "timeout": "2s", "python": {"code": "def f(state):\n    return {}\n"}});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), expected);
+        let new = of_python(job, "press", "r", "x").expect("it is YAML");
+        assert_eq!(new, r#"{"python":{"code":"x"}}"#);
+    }
+}
