@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  reads:    50,000 events/s of 10,000 twins from memory; 1,000 reads/s over HTTP; how long each takes
-//!  streams:  20,000 events/s with and without 1,000 clients that follow ten twins each; CPU of the workers, and of
-//!            the whole process, clients included
+//!  streams:  20,000 events/s without, with 10 and with 1,000 clients that follow ten twins each; CPU of the workers,
+//!            and of the whole process, clients included
+//!  tenants:  how long events of one tenant take, alone and beside one that sends as much as it may, and ten times that
 //!  apply:    a job that was not there, until its first twin answers (its broker is mosquitto)
 //!  idle:     jobs whose broker is not there; CPU and memory of each
 //! ```
@@ -12,6 +13,9 @@
 mod broker;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 mod common;
+#[allow(dead_code, reason = "each bench uses a part of it")]
+#[path = "common/paced.rs"]
+mod paced;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,12 +27,16 @@ use broker::{Broker, until};
 use common::{Job, Messages, argument, cpu_seconds, resident_bytes};
 use connectors::clock::{Clock, SystemClock};
 use connectors::memory;
+use connectors::message::RawMessage;
 use connectors::mqtt;
-use dataflows::{Run, RunOptions};
+use dataflows::plan::Plan;
+use dataflows::quota::{Overload, Rates};
+use dataflows::{Engine, Run, RunOptions};
 use jobs::definition::Definition;
 use jobs::live::{Board, LiveJob, LiveParts, Running, Status};
 use jobs::server::Server;
 use jobs::service::{Service, Tenants};
+use paced::{Delays, Paced};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,8 +55,16 @@ fn main() {
         }
         if wanted("streams") {
             let alone = streams(seconds, 0);
+            let few = streams(seconds, 10);
             let followed = streams(seconds, 1_000);
-            println!("streams: workers take {:.2} of their CPU without  promised < 1.10", followed / alone);
+            println!(
+                "streams: workers take {:.2} of their CPU without  promised < 1.10; {:.2} where few twins are followed",
+                followed / alone,
+                few / alone
+            );
+        }
+        if wanted("tenants") {
+            tenants(seconds);
         }
         if wanted("apply") {
             apply();
@@ -251,6 +267,87 @@ fn streams(seconds: u64, clients: u64) -> f64 {
     reader.join().expect("the reader ends well");
     site.end();
     workers
+}
+
+/// What a tenant may have worked off a second.
+const LIMIT: u64 = 10_000;
+
+/// How long events of a tenant take beside another's.
+fn tenants(seconds: u64) {
+    let show = |beside: &str, delays: &Delays| {
+        let [p50, p99] = [0.5, 0.99].map(|share| delays.quantile_us(share));
+        println!(
+            "tenants: {beside:<38} p50 {p50:>6.0} us, p99 {p99:>6.0} us, {} of {} seen",
+            delays.seen(),
+            delays.sent
+        );
+        p99
+    };
+    let alone = show("alone", &beside(seconds, None));
+    show("beside one at its limit", &beside(seconds, Some((LIMIT, Overload::Wait))));
+    for overload in [Overload::Wait, Overload::NewestPerTwin, Overload::Shed] {
+        let name = format!("beside one at 10 times it, {overload:?}");
+        let p99 = show(&name, &beside(seconds, Some((10 * LIMIT, overload))));
+        println!("tenants: p99 is {:.2} of that alone  promised < 2", p99 / alone);
+    }
+}
+
+/// Delays of 1,000 events/s, on two workers that may have another tenant's job, which is sent so much.
+fn beside(seconds: u64, other: Option<(u64, Overload)>) -> Delays {
+    let engine = Engine::start(2).expect("it starts");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = |mut plan: Plan, name: &str| {
+        plan.job = name.into();
+        engine.run(plan, RunOptions::new(1, folder.path().join(name))).expect("it starts")
+    };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let other = other.map(|(per_second, overload)| {
+        let (messages, over) = (Messages::new(TWINS, 1_000), is_over.clone());
+        let source = move |port: connectors::source::SourceSetup| {
+            let (first, mut number) = (Instant::now(), 0);
+            let batches = std::iter::from_fn(move || {
+                let due = first + Duration::from_nanos(number * 1_000_000_000 / per_second);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                number += STEP;
+                let now_us = SystemClock.wall_us();
+                let step = || (number - STEP..number).map(|number| messages.message(number, now_us));
+                (!over.load(Ordering::Relaxed)).then(|| step().collect())
+            });
+            memory::source("memory", port.lanes, port.lane_of, batches)
+        };
+        let mut plan = Job::default().plan(source, || memory::sink("memory", |_| {}), None);
+        plan.limits.rates = Rates { messages: Some(LIMIT as f64), bytes: None };
+        plan.limits.overload = overload;
+        run(plan, "greedy")
+    });
+    let paced = Paced::new(1_000, seconds);
+    let (sent, seen) = (paced.clone(), paced.clone());
+    let source = move |port: connectors::source::SourceSetup| {
+        let first = Instant::now();
+        let batches = (0..sent.count()).map(move |number| {
+            sent.wait(first, number);
+            let now_us = SystemClock.wall_us();
+            let message = RawMessage {
+                position: number + 1,
+                arrived_at_us: now_us,
+                topic: format!("device/p-{:04}/telemetry/device_state", number % 1_000).into(),
+                payload: sent.payload(number, now_us).into(),
+                ..RawMessage::default()
+            };
+            sent.sent(number);
+            vec![message]
+        });
+        memory::source("memory", port.lanes, port.lane_of, batches)
+    };
+    let sink = move || memory::sink("memory", move |batch| seen.see_batch(batch));
+    let modest = run(Job::default().plan(source, sink, None), "modest");
+    modest.wait().expect("it ends by its source");
+    is_over.store(true, Ordering::Relaxed);
+    if let Some(other) = other {
+        other.stopper().stop();
+        other.wait().expect("it ends well");
+    }
+    paced.delays()
 }
 
 /// A job file whose broker is at this url.

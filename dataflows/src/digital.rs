@@ -1,6 +1,7 @@
 //! Step 5 in the dataflow: digital events become messages for listeners and rows for the archive,
 //! collected until the worker has worked off what it was given.
 
+use connectors::feed::Seen;
 use connectors::message::{Entry, MessageBatch};
 use operators::decode::DeadLetter;
 use operators::digital::{DigitalKind, Envelope, Rows, TableRows};
@@ -31,6 +32,8 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 pub struct Digital {
     envelope: Envelope,
     listeners: Vec<ListenerPlan>,
+    /// What was wanted of each listener when an event was last told, and whether that is.
+    seen: Vec<(Seen, bool)>,
     batches: Vec<MessageBatch>,
     /// Whether the messages of each sink have a key.
     are_keyed: Vec<bool>,
@@ -56,6 +59,7 @@ impl Digital {
     ) -> Self {
         Self {
             envelope,
+            seen: vec![Default::default(); listeners.len()],
             listeners,
             batches: vec![MessageBatch::default(); are_keyed.len()],
             are_keyed: are_keyed.to_vec(),
@@ -125,15 +129,17 @@ impl Digital {
     /// Counts an event, and gives it to its listeners; it is encoded once, if at all.
     fn tell(&mut self, of: Of<'_>, kind: DigitalKind, encode: impl FnOnce(&mut Envelope, &mut Vec<u8>)) {
         self.counts[kind as usize] += 1;
-        if !self.listeners.iter().any(|listener| listener.wants(kind)) {
+        let mut is_wanted = false;
+        for (listener, (seen, wants)) in self.listeners.iter().zip(&mut self.seen) {
+            *wants = listener.wants(kind, of.id, seen);
+            is_wanted |= *wants;
+        }
+        if !is_wanted {
             return;
         }
         self.json.clear();
         encode(&mut self.envelope, &mut self.json);
-        for listener in &self.listeners {
-            if !listener.wants(kind) {
-                continue;
-            }
+        for (listener, _) in self.listeners.iter().zip(&self.seen).filter(|(_, (_, wants))| *wants) {
             let batch = &mut self.batches[listener.sink];
             if batch.bytes.len() > BATCH_BYTES_MAX {
                 self.full.push(Delivery::Messages(listener.sink, take_batch(batch)));

@@ -14,11 +14,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use connectors::message::{Intake, RawMessage};
 use connectors::place::Place;
 use connectors::queue::Receiver;
-use indexmap::IndexMap;
 use operators::batch::EventBatch;
 use operators::decode::{DeadLetter, Decoder, Message};
 use operators::time::ArrivalTime;
@@ -27,6 +25,7 @@ use tracing::warn;
 use crate::control::Control;
 use crate::epoch;
 use crate::plan::{Priority, TimeMode};
+use crate::put_off::PutOff;
 use crate::quarantine::{self, InHand};
 use crate::quota::{Overload, Quotas};
 
@@ -34,6 +33,8 @@ use crate::quota::{Overload, Quotas};
 const DRAIN_BYTES_MAX: usize = 128 * 1024;
 /// Bytes that a lane looks at in one activation while most of them are dropped.
 const SHED_BYTES_MAX: usize = 1024 * 1024;
+/// Messages that were put off and are taken in one activation, as jobs beside it wait for that.
+const PUT_OFF_MAX: usize = 512;
 
 /// One lane of a source.
 pub struct Lane {
@@ -61,8 +62,8 @@ pub struct Lane {
     letters_max: LetterLimit,
     drain_bytes_max: usize,
     quotas: Quotas,
-    /// The newest message of each topic and key that waits for its turn, in the order in which they first came.
-    newest: IndexMap<(Bytes, Option<Bytes>), RawMessage>,
+    /// Messages that wait for their turn.
+    put_off: PutOff,
     /// Messages that were dropped since it was last asked.
     shed: u64,
 }
@@ -137,7 +138,7 @@ impl Lane {
                 Priority::High => DRAIN_BYTES_MAX * 4,
             },
             quotas: limits.quotas,
-            newest: IndexMap::new(),
+            put_off: PutOff::default(),
             shed: 0,
         }
     }
@@ -207,19 +208,22 @@ impl Lane {
             // It is looked at, so that the source does not wait.
             (_, Overload::NewestPerTwin | Overload::Shed) => SHED_BYTES_MAX,
         };
+        let (mut bytes, mut taken_bytes, mut messages) = (0, 0, 0);
+        if wait.is_zero() {
+            // All of them once quotas are lifted, as what comes then is not put off behind them.
+            let most = if self.quotas.are_none() { usize::MAX } else { PUT_OFF_MAX };
+            (messages, bytes) = self.take_put_off(most, buffer);
+        }
         // Where what is more waits, one activation may take more than there is, which the next ones pay for.
         let messages_max = match self.quotas.overload {
             Overload::Wait => usize::MAX,
-            _ if !wait.is_zero() => 0,
+            // Those that were put off come first, so that no twin goes back.
+            _ if !wait.is_zero() || !self.put_off.is_empty() => 0,
             Overload::NewestPerTwin | Overload::Shed => self.quotas.messages(),
         };
         let mut intake = std::mem::take(&mut self.intake);
         let drained_bytes = self.receiver.drain(drain_bytes_max, &mut intake);
-        let (mut bytes, mut taken_bytes, mut messages) = (0, 0, 0);
         let is_empty = intake.is_empty();
-        if wait.is_zero() {
-            (messages, bytes) = self.take_put_off(buffer);
-        }
         for item in intake.drain(..) {
             let item = match item {
                 Intake::Message(message) if messages >= messages_max => {
@@ -232,7 +236,7 @@ impl Lane {
                 }
                 // What was before a cut is in it.
                 Intake::Boundary { .. } | Intake::End { .. } => {
-                    let (put_off, put_off_bytes) = self.take_put_off(buffer);
+                    let (put_off, put_off_bytes) = self.take_put_off(usize::MAX, buffer);
                     (messages, bytes) = (messages + put_off, bytes + put_off_bytes);
                     item
                 }
@@ -256,7 +260,7 @@ impl Lane {
         // What comes after a lane was emptied wakes the worker by itself.
         match drained_bytes >= drain_bytes_max {
             true => Progress::More,
-            false if !self.newest.is_empty() => Progress::After(self.quotas.wait(Instant::now())),
+            false if !self.put_off.is_empty() => Progress::After(self.quotas.wait(Instant::now())),
             false => Progress::Idle,
         }
     }
@@ -273,20 +277,19 @@ impl Lane {
 
     /// Drops a message that is more than the job may have, or an older one of its twin instead.
     fn put_off(&mut self, message: RawMessage) {
-        if self.quotas.overload == Overload::NewestPerTwin {
-            let key = (message.topic.clone(), message.key.clone());
-            if self.newest.insert(key, message).is_none() {
-                return;
-            }
-        }
-        self.shed += 1;
+        let is_dropped = self.quotas.overload != Overload::NewestPerTwin || self.put_off.put(message);
+        self.shed += u64::from(is_dropped);
     }
 
-    /// The messages that were put off, now that they may be taken.
-    fn take_put_off(&mut self, buffer: &mut Yield) -> (usize, usize) {
-        let newest = std::mem::take(&mut self.newest);
-        let messages = newest.len();
-        let bytes = newest.into_values().map(|message| self.decode(&message, buffer)).sum();
+    /// The messages that were put off first, now that they may be taken.
+    fn take_put_off(&mut self, messages_max: usize, buffer: &mut Yield) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < messages_max
+            && let Some(message) = self.put_off.take()
+        {
+            messages += 1;
+            bytes += self.decode(&message, buffer);
+        }
         (messages, bytes)
     }
 

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod plan;
 pub mod publish;
 mod pulse;
+mod put_off;
 pub mod quarantine;
 pub mod quota;
 pub mod router;

@@ -3,10 +3,10 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connectors::archive::ArchiveSettings;
+use connectors::feed::{Gate, Seen};
 use connectors::function::FunctionRunner;
 use connectors::outbox::OutboxHandle;
 use connectors::sink::{SinkHandle, SinkSetup};
@@ -122,14 +122,15 @@ pub struct ListenerPlan {
     pub kinds: Vec<DigitalKind>,
     /// Whether the broker keeps the last; where not said, as the kind asks.
     pub retain: Option<bool>,
-    /// Whether anybody wants them now; somebody always does where there is no gate.
-    pub gate: Option<Arc<AtomicBool>>,
+    /// Which are wanted now, with the kinds as classes; all are where there is no gate.
+    pub gate: Option<Arc<Gate>>,
 }
 
 impl ListenerPlan {
-    /// Whether it wants events of this kind now.
-    pub fn wants(&self, kind: DigitalKind) -> bool {
-        self.kinds.contains(&kind) && self.gate.as_ref().is_none_or(|gate| gate.load(Ordering::Relaxed))
+    /// Whether it wants events of this kind and twin now. `seen` is what was wanted when this was last asked.
+    pub fn wants(&self, kind: DigitalKind, twin: &str, seen: &mut Seen) -> bool {
+        let is_wanted = |gate: &Arc<Gate>| gate.look(seen).wants(kind as usize, twin.as_bytes());
+        self.kinds.contains(&kind) && self.gate.as_ref().is_none_or(is_wanted)
     }
 
     /// Whether a broker keeps the last event of a kind.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use connectors::feed::{Follower, Message};
+use connectors::feed::{self, Follower, Keys, Message};
 use futures_util::stream::{self, Stream};
 use operators::digital::DigitalKind;
 use serde::Deserialize;
@@ -72,6 +72,16 @@ impl Filter {
         };
         let (prefix, twin_type) = (params.prefix.unwrap_or_default(), params.twin_type);
         Ok(Self { twin, prefix, twin_type, kinds, cuts })
+    }
+
+    /// What must be made for it.
+    fn of_feed(&self) -> feed::Filter {
+        let keys = match &self.twin {
+            Some(twin) => Keys::One(twin.clone().into_bytes().into()),
+            None => Keys::Prefix(self.prefix.clone().into_bytes().into()),
+        };
+        let classes = self.kinds.iter().fold(0, |classes, kind| classes | 1 << *kind as u32);
+        feed::Filter { classes, keys }
     }
 
     fn wants(&self, message: &Message) -> bool {
@@ -142,7 +152,7 @@ fn follow(
     headers: &HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let follower = job.feed().follow(last.and_then(|id| job.event_number(id)));
+    let follower = job.feed().follow(filter.of_feed(), last.and_then(|id| job.event_number(id)));
     let client = Client { job, follower, filter, ready: VecDeque::new(), is_over: false };
     let events = stream::unfold(client, async |mut client| {
         let event = client.next().await?;

@@ -5,10 +5,13 @@
 //!   sink ── batches ──► log (oldest are let go) ◄── place of each follower, who reads when it can
 //! ```
 //! A follower that is slow holds nothing up and costs no memory: what it reads is the log, and what the log has
-//! let go, it has missed and is told of. While nobody follows, nobody needs to make messages: the gate is shut.
+//! let go, it has missed and is told of. Only messages that some follower wants need to be made ([`Gate`]).
+
+mod interest;
+
+pub use interest::{Filter, Gate, Interest, Keys, Seen};
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +26,8 @@ use crate::sink::{SinkHandle, SinkWork};
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// How often followers are woken at most: many of them share one wake.
 const WAKE_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the log goes on after the last follower has left, so that it may come back to it.
-const LINGER: Duration = Duration::from_secs(60);
+/// How often it is looked whether something is not wanted any more.
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// What a message costs beside its bytes.
 const MESSAGE_BYTES: usize = size_of::<Message>();
 
@@ -33,7 +36,7 @@ pub struct Feed {
     log: Mutex<Log>,
     /// Number of the next message, for those who wait for it.
     next: watch::Sender<u64>,
-    gate: Arc<AtomicBool>,
+    gate: Arc<Gate>,
     bytes_max: usize,
 }
 
@@ -43,9 +46,8 @@ struct Log {
     /// Number of the next message; the first is 0.
     next: u64,
     bytes: usize,
-    followers: usize,
-    /// When the last follower left.
-    left_at: Option<Instant>,
+    /// When it was looked last whether something is not wanted any more.
+    forgot_at: Option<Instant>,
 }
 
 /// A message of the log.
@@ -75,7 +77,10 @@ pub struct Read {
 /// Reads the log from a place on.
 pub struct Follower {
     feed: Arc<Feed>,
+    filter: Filter,
     next: u64,
+    /// What it has missed before its place, as it was not made; how many is not known.
+    missed: u64,
     changed: watch::Receiver<u64>,
 }
 
@@ -85,20 +90,19 @@ impl Feed {
         Arc::new(Self { log: Mutex::default(), next: watch::Sender::new(0), gate: Arc::default(), bytes_max })
     }
 
-    /// Whether messages are wanted at all: set while somebody follows, and a minute after.
-    pub fn gate(&self) -> Arc<AtomicBool> {
+    /// Which messages are wanted: those that somebody follows, and a minute after.
+    pub fn gate(&self) -> Arc<Gate> {
         self.gate.clone()
     }
 
-    /// Follows from the message after this one; from the next one on where none is named.
-    pub fn follow(self: &Arc<Self>, after: Option<u64>) -> Follower {
-        let mut log = self.log();
-        log.followers += 1;
-        log.left_at = None;
-        self.gate.store(true, Ordering::Relaxed);
+    /// Follows what the filter takes from the message after this one; from the next one on where none is named.
+    /// Messages that others want come too.
+    pub fn follow(self: &Arc<Self>, filter: Filter, after: Option<u64>) -> Follower {
+        let log = self.log();
         let next = after.map_or(log.next, |number| number.saturating_add(1));
+        let missed = u64::from(!self.gate.enter(&filter, next, log.next));
         drop(log);
-        Follower { feed: self.clone(), next, changed: self.next.subscribe() }
+        Follower { feed: self.clone(), filter, next, missed, changed: self.next.subscribe() }
     }
 
     /// A sink that writes into the log. One at a time.
@@ -130,8 +134,12 @@ impl Feed {
         let MessageBatch { bytes, entries, .. } = batch;
         let bytes = Bytes::from(bytes);
         let mut log = self.log();
-        if log.left_at.is_some_and(|left_at| left_at.elapsed() > LINGER) {
-            self.gate.store(false, Ordering::Relaxed);
+        let now = Instant::now();
+        if log.forgot_at.is_none_or(|at| now.saturating_duration_since(at) > FORGET_INTERVAL) {
+            log.forgot_at = Some(now);
+            self.gate.forget(now);
+        }
+        if self.gate.is_shut() {
             log.shut();
             return;
         }
@@ -185,7 +193,6 @@ impl Log {
         self.messages = VecDeque::new();
         self.bytes = 0;
         self.next += 1;
-        self.left_at = None;
     }
 }
 
@@ -221,7 +228,7 @@ impl Follower {
         let first = log.first();
         // A place that was never reached is of another log.
         let from = self.next.min(log.next);
-        let missed = first.saturating_sub(from);
+        let missed = first.saturating_sub(from).max(std::mem::take(&mut self.missed));
         let from = from.max(first);
         let waiting = log.messages.range((from - first) as usize..);
         let is_behind = waiting.len() > most;
@@ -243,11 +250,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let mut log = self.feed.log();
-        log.followers -= 1;
-        if log.followers == 0 {
-            log.left_at = Some(Instant::now());
-        }
+        self.feed.gate.leave(&self.filter);
     }
 }
 
@@ -283,23 +286,23 @@ mod tests {
     #[test]
     fn followers_read_from_their_place() {
         let feed = Feed::new(1 << 20);
-        assert!(!feed.gate().load(Ordering::Relaxed));
-        let mut early = feed.follow(None);
-        assert!(feed.gate().load(Ordering::Relaxed));
+        assert!(feed.gate().is_shut());
+        let mut early = feed.follow(Filter::all(), None);
+        assert!(!feed.gate().is_shut());
         feed.add(batch(&[("state", "a", "1"), ("state", "hidden", "2"), ("state", "b", "3")]));
         assert_eq!(read(&mut early, 9), (0, 0, "a=1 b=3".into()));
         feed.add(batch(&[("state", "a", "4")]));
         assert_eq!(read(&mut early, 9), (0, 0, "a=4".into()));
-        let mut resumed = feed.follow(Some(1));
+        let mut resumed = feed.follow(Filter::all(), Some(1));
         assert_eq!(read(&mut resumed, 9), (0, 0, "b=3 a=4".into()));
-        let mut strange = feed.follow(Some(u64::MAX));
+        let mut strange = feed.follow(Filter::all(), Some(u64::MAX));
         assert_eq!(read(&mut strange, 9), (0, 0, String::new()));
     }
 
     #[test]
     fn a_slow_follower_reads_the_newest_of_each() {
         let feed = Feed::new(1 << 20);
-        let mut slow = feed.follow(None);
+        let mut slow = feed.follow(Filter::all(), None);
         for n in 0..4 {
             let n = n.to_string();
             feed.add(batch(&[("state", "a", &n), ("event", "a", &n), ("state", "b", &n)]));
@@ -310,7 +313,7 @@ mod tests {
     #[test]
     fn what_the_log_lets_go_is_missed() {
         let feed = Feed::new(10 * (MESSAGE_BYTES + 7));
-        let mut slow = feed.follow(None);
+        let mut slow = feed.follow(Filter::all(), None);
         for n in 0..15 {
             feed.add(batch(&[("state", "a", &(n % 10).to_string())]));
         }
@@ -320,13 +323,27 @@ mod tests {
     #[test]
     fn a_log_that_nobody_followed_is_shut() {
         let feed = Feed::new(1 << 20);
-        drop(feed.follow(None));
-        assert!(feed.gate().load(Ordering::Relaxed), "it lingers");
+        drop(feed.follow(Filter::all(), None));
+        assert!(!feed.gate().is_shut(), "it lingers");
         feed.add(batch(&[("state", "a", "1")]));
-        feed.log().left_at = Instant::now().checked_sub(2 * LINGER);
+        feed.gate.forget(Instant::now() + 2 * interest::LINGER);
         feed.add(batch(&[("state", "a", "2")]));
-        assert!(!feed.gate().load(Ordering::Relaxed));
-        let mut back = feed.follow(Some(0));
+        assert!(feed.gate().is_shut());
+        let mut back = feed.follow(Filter::all(), Some(0));
         assert_eq!(read(&mut back, 9), (1, 0, String::new()), "what was not made is missed");
+    }
+
+    #[test]
+    fn who_comes_back_for_more_than_was_wanted_is_told() {
+        let feed = Feed::new(1 << 20);
+        let of =
+            |key: &'static str| Filter { classes: 1, keys: Keys::One(Bytes::from_static(key.as_bytes())) };
+        let mut first = feed.follow(of("a"), None);
+        feed.add(batch(&[("state", "a", "1"), ("state", "a", "2")]));
+        assert_eq!(read(&mut first, 9), (0, 0, "a=1 a=2".into()));
+        let mut same = feed.follow(of("a"), Some(0));
+        assert_eq!(read(&mut same, 9), (0, 0, "a=2".into()));
+        let mut other = feed.follow(of("b"), Some(0));
+        assert_eq!(read(&mut other, 9), (1, 0, "a=2".into()), "messages of b were not made");
     }
 }
