@@ -94,7 +94,7 @@ fn words_that_are_not_known() {
         "linear:",
         "liner:",
         expect![[r#"
-        job.yaml:20:11: unknown word `liner`
+        job.yaml:20:11: unknown key `liner`
           help: did you mean `linear`?
         exit 78
     "#]],

@@ -268,11 +268,14 @@ fn a_job_is_changed_while_its_twins_live_on() {
     assert!(verdict.starts_with("late in "), "{verdict}");
     let groups = site.get("/v1/jobs/line/why").json();
     assert_eq!((&groups["groups"][0]["twins"], &groups["groups"][0]["named"]), (&json!(1), &json!(["a"])));
-    // At a checkpoint: a function.
+    // A function as well; at a checkpoint what sources and checkpoints go by.
     site.settled("a", 2);
     let function = ("factor: 2", "factor: 3");
-    assert_eq!(site.apply(&[live, function]).json()["changes"][0]["how"], "checkpoint");
-    assert_eq!(about(&site), is("running", 3, 2));
+    assert_eq!(site.apply(&[live, function]).json()["changes"][0]["how"], "live");
+    assert_eq!(about(&site), is("running", 3, 1));
+    let interval = ("interval: 100ms", "interval: 90ms");
+    assert_eq!(site.apply(&[live, function, interval]).json()["changes"][0]["how"], "checkpoint");
+    assert_eq!(about(&site), is("running", 4, 2));
     until("the new function", || {
         site.publish("a", 5);
         (site.twin("a")["properties"]["f"] == 15.0).then_some(())
@@ -335,7 +338,7 @@ fn changes_are_followed_and_gone_on_with() {
     let values: Vec<_> = (0..2).map(|_| again.next().data["properties"]["t"].clone()).collect();
     assert_eq!(values, [json!(3), json!(4)]);
     // A stream goes on while its job is changed.
-    site.apply(&[("factor: 2", "factor: 3")]);
+    site.apply(&[("interval: 100ms", "interval: 90ms")]);
     until("the changed job to be heard of", || {
         site.publish("b", 5);
         Some(again.next()).filter(|event| event.data["generation"] == 2)

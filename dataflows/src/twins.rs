@@ -48,6 +48,8 @@ pub struct Twins {
     pub digital: Digital,
     /// Step 3, outside.
     calls: Calls,
+    /// Twins that were restored with updates that wait.
+    resumed: Vec<Slot>,
     sources: Vec<SourceState>,
     sweeps: VecDeque<Sweep>,
     /// The checkpoint that is being written.
@@ -135,6 +137,7 @@ impl Twins {
             wheel: Wheel::default(),
             digital,
             calls,
+            resumed: Vec::new(),
             sources: vec![SourceState::default(); sources],
             sweeps: VecDeque::new(),
             snapshot: None,

@@ -26,7 +26,7 @@ impl Twins {
 
     /// Whether updates wait for answers.
     pub(crate) fn are_waiting(&self) -> bool {
-        self.calls.are_open()
+        self.calls.are_open() || !self.resumed.is_empty()
     }
 
     /// Has twins of each type run the functions with this number from their next update on. Memories and places of
@@ -44,6 +44,9 @@ impl Twins {
 
     /// Takes the answers that have come. `now_us` stamps what goes on by them.
     pub(crate) fn take_answers(&mut self, now_us: i64) {
+        for slot in std::mem::take(&mut self.resumed) {
+            self.release(slot, now_us);
+        }
         for (of, outcome) in self.calls.take() {
             self.take_answer(of, outcome, now_us);
         }
@@ -73,12 +76,14 @@ impl Twins {
         }
     }
 
-    /// After a restore: makes the calls of a twin again that were not answered.
+    /// After a restore: makes the calls of a twin again that were not answered. Updates whose functions are gone go
+    /// on with the next answers that are taken.
     pub(super) fn resume_calls(&mut self, slot: Slot) {
         let Some((_, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         twin.waiting.resume(&twin.shadow, definition, &mut self.scratch.steps.wanted);
         self.make_calls(slot);
+        self.resumed.push(slot);
     }
 
     /// Nothing is waited for any more: what waits goes on without its answers.
@@ -120,6 +125,7 @@ impl Twins {
 
     /// Consolidates the updates of a twin that have all their answers, in their order.
     fn release(&mut self, slot: Slot, now_us: i64) {
+        self.will_change(slot);
         while let Some((_, twin)) = self.bins.get_mut(slot)
             && let Some(update) = twin.waiting.take_ready()
         {

@@ -8,11 +8,14 @@ use connectors::function::python::{self, PythonError};
 use operators::problem::Problem;
 
 use crate::definition::functions::{FunctionDefinition, KindDefinition, PythonDefinition};
+use crate::definition::secrets::is_pending;
 
 /// Checks what of a function can be known before it is called.
 pub(super) fn check(function: &FunctionDefinition) -> Result<(), Problem> {
     match &function.kind {
         KindDefinition::Inside(_) => Ok(()),
+        // It is checked where the job runs.
+        KindDefinition::Http(settings) if is_pending(&settings.url) => Ok(()),
         KindDefinition::Http(settings) => settings.check().map_err(|reason| split(&reason).under("http")),
         KindDefinition::Python(python) => check_python(python).map_err(|problem| problem.under("python")),
     }

@@ -1,9 +1,9 @@
-//! `${NAME}` and `${file:/path}` in the texts of `connections`, and in `archive.path`.
+//! `${NAME}` and `${file:/path}` in the texts of `connections`, of functions behind `http`, and in `archive.path`.
 //!
 //! They are put in only where the job runs, so that `validate` needs none of them; `$${` is a
 //! plain `${`. A secret is never shown: messages name the variable or file, not what it holds.
 
-use crate::document::{Document, Span};
+use crate::document::{Content, Document, Span};
 use crate::findings::{Finding, Severity};
 
 /// Gives the value of a secret, or says why there is none.
@@ -47,7 +47,7 @@ pub fn is_pending(text: &str) -> bool {
 /// Puts the secrets in, or (without a lookup) only checks how they are written.
 pub fn resolve(document: &mut Document, lookup: Option<Lookup<'_>>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for path in [&["connections"][..], &["archive", "path"]] {
+    for path in places(document) {
         let mut found = path.iter().try_fold(&mut document.root, |node, key| node.child_mut(key));
         let Some(node) = &mut found else { continue };
         let mut change = |text: &str, span: Span| -> Result<Option<String>, ()> {
@@ -70,6 +70,25 @@ pub fn resolve(document: &mut Document, lookup: Option<Lookup<'_>>) -> Vec<Findi
         _ = node.change_texts(&mut change);
     }
     findings
+}
+
+/// The paths of the parts that may have secrets.
+fn places(document: &Document) -> Vec<Vec<String>> {
+    let owned = |path: &[&str]| path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+    let mut places = vec![owned(&["connections"]), owned(&["archive", "path"])];
+    for twin_type in keys(document, &["types"]) {
+        for function in keys(document, &["types", twin_type, "augmentation"]) {
+            places.push(owned(&["types", twin_type, "augmentation", function, "http"]));
+        }
+    }
+    places
+}
+
+fn keys<'d>(document: &'d Document, path: &[&str]) -> Vec<&'d str> {
+    match document.find(path).map(|node| &node.content) {
+        Some(Content::Mapping(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn fill(text: &str, lookup: Option<Lookup<'_>>) -> Result<String, (String, String)> {

@@ -28,6 +28,7 @@ pub(super) struct PutParameters {
     #[serde(rename = "type")]
     twin_type: Option<String>,
     /// What the body is: `yaml` (a function as in a job file), or `python` (its source).
+    #[param(inline)]
     language: Option<Language>,
     /// Type of the property of the function's name, where the job does not declare it: `double`, `boolean`, ...
     property: Option<String>,

@@ -293,7 +293,10 @@ fn add(node: &Node, path: &mut Vec<String>, leaves: &mut BTreeMap<String, String
 fn show(path: &str, value: &str) -> String {
     let key = path.rsplit('.').next().unwrap_or_default();
     let is_secret = ["password", "secret", "token", "key"].iter().any(|word| key.contains(word))
-        || path.contains(".options.");
+        || path.contains(".options.")
+        || path.contains(".headers.");
+    // A source has many lines; that it has changed is what matters.
+    let value = value.lines().next().unwrap_or_default();
     match value.char_indices().nth(SHOWN_MAX) {
         _ if is_secret && !value.starts_with("${") => "***".into(),
         Some((end, _)) => format!("{}…", &value[..end]),

@@ -127,10 +127,10 @@ impl FunctionVersions {
             let graft = match &active.source {
                 Source::Definition => None,
                 Source::Removed => Some(Graft::Remove),
-                Source::Put { text, property } => {
+                Source::Put { text, .. } => {
                     let function = document::parse(&one.name, text);
                     let function = function.map_err(|all| Findings::new(&one.name, text, all))?;
-                    Some(Graft::Put(function.root, property.clone()))
+                    Some(Graft::Put(function.root))
                 }
             };
             put(&mut document, one, graft);
@@ -140,6 +140,16 @@ impl FunctionVersions {
 }
 
 impl Versions {
+    /// The type of the property that came with the one that runs, or one before.
+    fn property(&self) -> Option<&str> {
+        let until = self.all.iter().filter(|version| version.version <= self.active);
+        let mut declared = until.filter_map(|version| match &version.source {
+            Source::Put { property, .. } => property.as_deref(),
+            Source::Definition | Source::Removed => None,
+        });
+        declared.next_back()
+    }
+
     fn active(&self) -> Option<&Version> {
         self.all.iter().find(|version| version.version == self.active)
     }
@@ -151,7 +161,7 @@ fn key(twin_type: &str, name: &str) -> String {
 
 enum Graft {
     Remove,
-    Put(Node, Option<String>),
+    Put(Node),
 }
 
 /// Has a document say what a version says, and which version it is.
@@ -162,7 +172,10 @@ fn put(document: &mut Document, one: &Versions, graft: Option<Graft>) {
     else {
         return;
     };
-    if let Some(Graft::Put(_, Some(kind))) = &graft {
+    // What was declared with a version is there with later ones, so that they need not say it again.
+    if graft.is_some()
+        && let Some(kind) = one.property()
+    {
         let properties = map_at(twin_type, "properties", span);
         if !properties.iter().any(|entry| entry.key == one.name) {
             let kind = entry("type", scalar(kind, span), span);
@@ -172,7 +185,7 @@ fn put(document: &mut Document, one: &Versions, graft: Option<Graft>) {
     let functions = map_at(twin_type, "augmentation", span);
     match graft {
         Some(Graft::Remove) => functions.retain(|entry| entry.key != one.name),
-        Some(Graft::Put(mut node, _)) => {
+        Some(Graft::Put(mut node)) => {
             // It is no part of this text: what is wrong with it is shown where it would stand.
             move_to(&mut node, span);
             match functions.iter_mut().find(|entry| entry.key == one.name) {

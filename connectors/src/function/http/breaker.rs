@@ -41,12 +41,14 @@ impl Breaker {
         *self.state() = State::default();
     }
 
-    pub(super) fn failed(&self, now: Instant) {
+    /// An attempt failed; whether the breaker has opened by it, and had been closed.
+    pub(super) fn failed(&self, now: Instant) -> bool {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= self.settings.failures {
-            state.open_until = Some(now + self.settings.pause);
+        if state.failures < self.settings.failures {
+            return false;
         }
+        state.open_until.replace(now + self.settings.pause).is_none()
     }
 
     /// Whether calls fail at once.
@@ -73,9 +75,9 @@ mod tests {
         breaker.failed(start);
         breaker.failed(start);
         breaker.succeeded();
-        (0..2).for_each(|_| breaker.failed(start));
+        (0..2).for_each(|_| assert!(!breaker.failed(start)));
         assert!(breaker.lets_through(start) && !breaker.is_open(start));
-        breaker.failed(start);
+        assert!(breaker.failed(start) && !breaker.failed(start));
         assert!(!breaker.lets_through(start + second / 2) && breaker.is_open(start + second / 2));
         // One tries; while it does, others do not.
         assert!(breaker.lets_through(start + second) && !breaker.lets_through(start + second));

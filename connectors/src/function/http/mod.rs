@@ -26,6 +26,7 @@ use reqwest::{Client, Response};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::warn;
 
 use self::breaker::Breaker;
 use super::{ANSWER_BYTES_MAX, Answer, Call, Failure, FailureKind, FunctionRunner, Status};
@@ -300,7 +301,12 @@ async fn answer(shared: Arc<Shared>, mut calls: Vec<Call>, permit: OwnedSemaphor
                 return shared.fail(calls, &failure);
             }
             Outcome::Again(failure) => {
-                shared.breaker.failed(Instant::now());
+                if shared.breaker.failed(Instant::now())
+                    && let Some(call) = calls.first()
+                {
+                    let (job, function) = (&call.key.job, &call.key.function);
+                    warn!(%job, %function, %failure, "function fails; its calls fail at once for a while");
+                }
                 if left == 0 || Instant::now() + pause >= until {
                     return shared.fail(calls, &failure);
                 }
