@@ -18,7 +18,7 @@ use crate::waiting::Sizes;
 #[serde(deny_unknown_fields)]
 pub struct Layout {
     /// Version of the records.
-    #[serde(default = "first_version")]
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     pub records: u16,
     /// By their numbers.
     pub types: Vec<TypeLayout>,
@@ -65,6 +65,10 @@ pub struct PropertyLayout {
 /// Layouts of version 1 did not say it.
 fn first_version() -> u16 {
     1
+}
+
+fn is_first_version(version: &u16) -> bool {
+    *version == first_version()
 }
 
 impl Layout {

@@ -356,6 +356,7 @@ fn more_than_may_wait_go_on_without_their_answers() {
         r#"{"of": ["t"], "waiting": 2}"#,
         |twin| {
             (1..=4).for_each(|value| twin.update("t", value));
+            twin.out.0 += "given up\n";
             twin.twin.waiting.give_up("the twin is over");
             twin.release();
         },
@@ -368,6 +369,7 @@ fn more_than_may_wait_go_on_without_their_answers() {
               update 2 revision 2 at 4: t Some(2.0)/0 q -
               failed: too many updates of the twin wait behind it
               call 0 of update 4: {"t":4}
+            given up
               update 3 revision 3 at 4: t Some(3.0)/0 q -
               failed: the twin is over
               update 4 revision 4 at 4: t Some(4.0)/0 q -
