@@ -21,7 +21,7 @@ pub enum Outcome {
 /// A function that gave no good answer to an update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failed {
-    /// The function, by its number; see [`Functions::name`](super::Functions::name).
+    /// The function, by its number; see [`Functions::names`](super::Functions::names).
     pub function: u16,
     /// What went wrong.
     pub reason: String,
