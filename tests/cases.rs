@@ -55,6 +55,7 @@ cases! {
     kinds,
     late_twins,
     lying_clocks,
+    modules,
     not_observed,
     one_message,
     out_of_order,

@@ -28,3 +28,4 @@ pub mod signals;
 pub mod simulation;
 mod sources;
 pub mod summary;
+mod wasm;

@@ -79,7 +79,7 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
 fn open_functions(settings: &TypeSettings) -> Vec<FunctionPlan> {
     let plan = |(name, function): (&String, &FunctionDefinition)| {
         let open: OpenFunction = match function.kind.clone() {
-            KindDefinition::Inside(_) => return None,
+            KindDefinition::Inside(_) | KindDefinition::Wasm(_) => return None,
             KindDefinition::Http(settings) => Box::new(move || Ok(http::start(&settings)?)),
             KindDefinition::Python(python) => {
                 let name = name.clone();

@@ -1,15 +1,21 @@
 //! Sources of functions that stand in files beside the job file (`python: {file: quality.py}`): they are put into
-//! the job, so that it is one text wherever it goes, and a running job does not hang on a file that changes.
+//! the job, so that it is one text wherever it goes, and a running job does not hang on a file that changes. What
+//! is no text, a module in WebAssembly, is put there as base64.
 
 use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::document::{Content, Document, Entry, Node, Span};
 use crate::findings::{Finding, Severity};
 
 /// Longest source, in bytes.
 const SOURCE_BYTES_MAX: u64 = 1 << 20;
+/// How a module in WebAssembly begins that is no text.
+const MODULE_MAGIC: &[u8] = b"\0asm";
 /// Kinds of function that have a source.
-const KINDS: [&str; 1] = ["python"];
+const KINDS: [&str; 2] = ["python", "wasm"];
 
 /// A source, and where its file is named.
 #[derive(Debug)]
@@ -62,7 +68,11 @@ fn read_file(path: &Path) -> Result<String, String> {
     if !metadata.is_file() || metadata.len() > SOURCE_BYTES_MAX {
         return Err(format!("it is no file, or has more than {SOURCE_BYTES_MAX} bytes"));
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    if bytes.starts_with(MODULE_MAGIC) {
+        return Ok(BASE64_STANDARD.encode(bytes));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is neither a text nor a module in WebAssembly".to_owned())
 }
 
 /// The entries that name a file, each with its path.
@@ -100,7 +110,8 @@ mod tests {
     use crate::document::parse;
 
     const JOB: &str = "types:\n  press:\n    augmentation:\n      q: {python: {file: q.py, processes: 2}, of: [t]}\n      \
-                       r:\n        python:\n          file: \"sub/r.py\" # here\n";
+                       r:\n        python:\n          file: \"sub/r.py\" # here\n      \
+                       w: {wasm: {file: w.wasm, fuel: 5000}}\n";
 
     #[test]
     fn files_become_sources_in_the_document_and_in_its_text() {
@@ -109,18 +120,21 @@ mod tests {
         let q = "def f(state):\n    return {\"q\": \"a\\tb: {}\"}\n";
         std::fs::write(folder.path().join("q.py"), q).expect("the folder is ours");
         std::fs::write(folder.path().join("sub/r.py"), "# none").expect("the folder is ours");
+        std::fs::write(folder.path().join("w.wasm"), b"\0asm\x01\xff\0\0").expect("the folder is ours");
         let mut document = parse("job.yaml", JOB).expect("it is YAML");
-        let sources = read(&mut document, folder.path()).expect("both are there");
+        let sources = read(&mut document, folder.path()).expect("all are there");
         let inlined = inlined(JOB, sources);
         for document in [document, parse("job.yaml", &inlined).expect("it is YAML")] {
-            let code = |name: &str| {
-                let node = document.find(&["types", "press", "augmentation", name, "python", "code"]);
+            let code = |name: &str, kind: &str| {
+                let node = document.find(&["types", "press", "augmentation", name, kind, "code"]);
                 match node.map(|node| &node.content) {
                     Some(Content::Scalar { text, .. }) => text.clone(),
                     other => panic!("{other:?}"),
                 }
             };
-            assert_eq!((code("q"), code("r")), (q.to_owned(), "# none".to_owned()));
+            assert_eq!(code("q", "python"), q);
+            assert_eq!(code("r", "python"), "# none");
+            assert_eq!(code("w", "wasm"), "AGFzbQH/AAA=");
         }
         assert!(inlined.contains("processes: 2") && inlined.contains("# here"), "{inlined}");
     }
@@ -130,7 +144,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut document = parse("job.yaml", JOB).expect("it is YAML");
         let findings = read(&mut document, folder.path()).expect_err("none is there");
-        assert_eq!((findings.len(), findings[0].span.line), (2, 4));
+        assert_eq!((findings.len(), findings[0].span.line), (3, 4));
         assert!(findings[0].message.starts_with("cannot read `q.py`"), "{findings:?}");
+        std::fs::write(folder.path().join("q.py"), b"\xff").expect("the folder is ours");
+        let mut document = parse("job.yaml", JOB).expect("it is YAML");
+        let findings = read(&mut document, folder.path()).expect_err("it is no text");
+        assert!(findings[0].message.ends_with("neither a text nor a module in WebAssembly"), "{findings:?}");
     }
 }

@@ -7,9 +7,12 @@ use serde_json::Value as Json;
 
 use crate::batch::{ClaimedTime, Event, EventBatch, HeadParts};
 use crate::entanglement::{EntanglementSettings, ExpectedRate, Terms};
-use crate::functions::{CallSettings, FunctionKind, FunctionSettings, FunctionSpec, Functions};
+use crate::functions::{
+    Augmentation, CallSettings, FunctionKind, FunctionSettings, FunctionSpec, Functions, Occasion, Written,
+};
 use crate::handler::{self, DigitalEvents};
 use crate::model::{EventSettings, Kind, Model, ModelSettings, PropertySettings, Value, compile};
+use crate::shadowing::{ClockSettings, Shadow, Touched};
 use crate::steps;
 use crate::time::{ArrivalTime, DeviceTime, DigitalTime};
 use crate::twin::{StreamOf, Twin, TwinType};
@@ -148,4 +151,38 @@ pub(crate) fn apply(
     let update = steps::Update { event, digital_at, binds: update.binds };
     let mut scratch = steps::Scratch::default();
     steps::apply(id, twin, definition, &update, std::iter::empty(), &mut scratch, out);
+}
+
+/// What functions make of updates, a second after another: a line for each, with the values of what is named,
+/// events, and failures, those for a dead letter marked.
+pub(crate) fn augmented(functions: &Functions, model: &Model, names: &[&str], updates: &[&str]) -> String {
+    let mut shadow = Shadow::new(model);
+    let mut found = String::new();
+    for (second, update) in (1i64..).zip(updates) {
+        let values: serde_json::Map<String, Json> = serde_json::from_str(update).expect("well formed");
+        let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let at_us = second * 1_000_000;
+        let batch = Update::at(at_us, &values).batch("p", model);
+        let event = batch.event(0);
+        let (mut touched, mut emitted, mut failed) = (Touched::default(), Vec::new(), Vec::new());
+        shadow.apply(&event, model, (&ClockSettings::default()).into(), &mut touched);
+        let mut written = Written {
+            shadow: &mut shadow,
+            touched: &mut touched,
+            emitted: &mut emitted,
+            failed: &mut failed,
+        };
+        let occasion = Occasion { event: &event, type_name: "press", at_us };
+        functions.run(&mut Augmentation::default(), model, &occasion, &mut written);
+        let value = |name: &&str| {
+            let value = model.property(name).and_then(|number| shadow.value(model, number));
+            format!("{value:?}")
+        };
+        let values: Vec<String> = names.iter().map(value).collect();
+        let emitted = emitted.iter().map(|one| format!(" {:?}", one.value)).collect::<String>();
+        let letter = |is_letter: bool| if is_letter { " [letter]" } else { "" };
+        let failed = failed.iter().map(|one| format!(" {}{}", one.reason, letter(one.is_letter)));
+        found += &format!("{}{emitted}{}\n", values.join(" "), failed.collect::<String>());
+    }
+    found
 }

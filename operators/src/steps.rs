@@ -1,7 +1,7 @@
 //! Steps 2 to 4 of one update, in their order; and of an answer that came after its update had gone on.
 
 use crate::batch::Event;
-use crate::functions::{Emitted, Failed, Outcome, Written};
+use crate::functions::{Emitted, Failed, Occasion, Outcome, Written};
 use crate::handler::{self, Augmented, DigitalEvents, Physical};
 use crate::shadowing::{Shadowed, TimeSource, Touched};
 use crate::time::DigitalTime;
@@ -76,7 +76,8 @@ pub fn apply<'o>(
     };
     let functions = &definition.functions;
     let mut written = Written { shadow: &mut twin.shadow, touched, emitted, failed };
-    let refused = functions.run(&mut twin.augmentation, model, at_us, &mut written);
+    let occasion = Occasion { event: &event, type_name: &definition.name, at_us };
+    let refused = functions.run(&mut twin.augmentation, model, &occasion, &mut written);
     outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
     let skipped = match functions.outside().is_empty() {
         true => 0,

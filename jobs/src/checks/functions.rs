@@ -1,19 +1,34 @@
-//! Functions outside: what runs them says what is wrong with their settings.
+//! Functions that are more than settings: what runs them says what is wrong with these, and with their sources.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use connectors::function::python::{self, PythonError};
+use connectors::function::python::{self, PythonError, PythonSettings};
+use operators::functions::{FunctionKind, FunctionSpec};
 use operators::problem::Problem;
 
-use crate::definition::functions::{FunctionDefinition, KindDefinition, PythonDefinition};
+use crate::definition::functions::{FunctionDefinition, KindDefinition, Sourced};
 use crate::definition::secrets::is_pending;
+use crate::wasm;
 
-/// Checks what of a function can be known before it is called.
+/// What of a function concerns the twin. A module is compiled for it, or it is said what is wrong with that.
+pub(super) fn spec(function: &FunctionDefinition) -> Result<FunctionSpec, Problem> {
+    let kind = match &function.kind {
+        KindDefinition::Inside(settings) => FunctionKind::Inside(settings.clone()),
+        KindDefinition::Wasm(module) => {
+            FunctionKind::Hosted(wasm::host(module).map_err(|problem| problem.under("wasm"))?)
+        }
+        KindDefinition::Http(_) => FunctionKind::Outside("http"),
+        KindDefinition::Python(_) => FunctionKind::Outside("python"),
+    };
+    Ok(FunctionSpec { kind, call: function.call.clone(), version: function.version })
+}
+
+/// Checks what of a function outside can be known before it is called.
 pub(super) fn check(function: &FunctionDefinition) -> Result<(), Problem> {
     match &function.kind {
-        KindDefinition::Inside(_) => Ok(()),
+        KindDefinition::Inside(_) | KindDefinition::Wasm(_) => Ok(()),
         // It is checked where the job runs.
         KindDefinition::Http(settings) if is_pending(&settings.url) => Ok(()),
         KindDefinition::Http(settings) => settings.check().map_err(|reason| split(&reason).under("http")),
@@ -22,7 +37,7 @@ pub(super) fn check(function: &FunctionDefinition) -> Result<(), Problem> {
 }
 
 /// Loads a source once, in a process of its own; what was good is not loaded again.
-fn check_python(PythonDefinition { code, settings }: &PythonDefinition) -> Result<(), Problem> {
+fn check_python(Sourced { code, settings }: &Sourced<PythonSettings>) -> Result<(), Problem> {
     static GOOD: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
     let mut hasher = DefaultHasher::new();
     (code, format!("{settings:?}")).hash(&mut hasher);
@@ -45,7 +60,7 @@ fn check_python(PythonDefinition { code, settings }: &PythonDefinition) -> Resul
 }
 
 /// `what is wrong; what to write instead`, in its two parts.
-fn split(reason: &str) -> Problem {
+pub(crate) fn split(reason: &str) -> Problem {
     match reason.rsplit_once("; ") {
         Some((message, help)) => Problem::new(message, help),
         None => Problem::new(reason, "see the docs on functions"),

@@ -6,7 +6,7 @@
 //! ```
 
 mod connections;
-mod functions;
+pub(crate) mod functions;
 mod kafka;
 mod listeners;
 #[cfg(test)]

@@ -169,15 +169,15 @@ impl Compiler<'_> {
 
     fn functions(&mut self, model: &Model) -> Option<Functions> {
         let mapped = mapped(self.settings.physical.values(), model);
+        let mut specs: IndexMap<String, FunctionSpec> = IndexMap::new();
         let mut are_good = true;
         for (name, function) in &self.settings.augmentation {
-            if let Err(problem) = functions::check(function) {
+            let spec = functions::spec(function).map(|spec| specs.insert(name.clone(), spec));
+            if let Err(problem) = spec.and_then(|_| functions::check(function)) {
                 self.error(problem.under(name).under("augmentation"));
                 are_good = false;
             }
         }
-        let specs: IndexMap<String, FunctionSpec> =
-            self.settings.augmentation.iter().map(|(name, one)| (name.clone(), one.spec())).collect();
         match Functions::compile(&specs, model, &mapped) {
             Ok(functions) => are_good.then_some(functions),
             Err(problems) => {

@@ -2,11 +2,14 @@
 //!
 //! ```yaml
 //! quality: {http: {url: http://functions/quality}, of: [temperature], timeout: 2s}
+//! heat_index: {wasm: {file: heat_index.wasm}, of: [temperature, humidity]}
 //! ```
 
 use connectors::function::http::HttpSettings;
 use connectors::function::python::PythonSettings;
-use operators::functions::{CallSettings, FunctionKind, FunctionSettings, FunctionSpec};
+use connectors::function::wasm::WasmSettings;
+use operators::functions::{CallSettings, FunctionSettings};
+use serde::de::DeserializeOwned;
 
 use super::reader::Reader;
 use crate::document::{Content, Entry, Node, unknown};
@@ -17,6 +20,8 @@ pub(crate) const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "
 const VERSION: &str = "version";
 /// Kinds that are part of the twin's own step.
 const INSIDE: [&str; 7] = ["linear", "mean", "ewma", "rate", "threshold", "outlier", "cel"];
+/// Kinds that run a user's code in process.
+const HOSTED: [&str; 1] = ["wasm"];
 /// Kinds that are called.
 const OUTSIDE: [&str; 2] = ["http", "python"];
 
@@ -39,16 +44,18 @@ pub enum KindDefinition {
     /// Behind an HTTP endpoint.
     Http(HttpSettings),
     /// Python, in processes of its own.
-    Python(PythonDefinition),
+    Python(Sourced<PythonSettings>),
+    /// A module in WebAssembly, on the worker's own thread.
+    Wasm(Sourced<WasmSettings>),
 }
 
-/// A function in Python.
+/// A function with a source.
 #[derive(Clone, Debug)]
-pub struct PythonDefinition {
-    /// Its source.
+pub struct Sourced<S> {
+    /// The source, or base64 of it where it is no text.
     pub code: String,
     /// How it is run.
-    pub settings: PythonSettings,
+    pub settings: S,
 }
 
 impl KindDefinition {
@@ -58,24 +65,15 @@ impl KindDefinition {
             KindDefinition::Inside(settings) => settings.word(),
             KindDefinition::Http(_) => "http",
             KindDefinition::Python(_) => "python",
+            KindDefinition::Wasm(_) => "wasm",
         }
     }
 }
 
 impl FunctionDefinition {
-    /// What of it concerns the twin.
-    pub fn spec(&self) -> FunctionSpec {
-        let kind = match &self.kind {
-            KindDefinition::Inside(settings) => FunctionKind::Inside(settings.clone()),
-            KindDefinition::Http(_) => FunctionKind::Outside("http"),
-            KindDefinition::Python(_) => FunctionKind::Outside("python"),
-        };
-        FunctionSpec { kind, call: self.call.clone(), version: self.version }
-    }
-
     /// Whether it is called outside.
     pub fn is_outside(&self) -> bool {
-        !matches!(self.kind, KindDefinition::Inside(_))
+        matches!(self.kind, KindDefinition::Http(_) | KindDefinition::Python(_))
     }
 }
 
@@ -90,7 +88,7 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
         entries.iter().cloned().partition(|entry| entry.key == VERSION);
     let (beside, kinds): (Vec<Entry>, Vec<Entry>) =
         entries.iter().cloned().partition(|entry| CALL_KEYS.contains(&entry.key.as_str()));
-    let known: Vec<&str> = INSIDE.into_iter().chain(OUTSIDE).collect();
+    let known: Vec<&str> = INSIDE.into_iter().chain(HOSTED).chain(OUTSIDE).collect();
     let mut are_known = true;
     for kind in kinds.iter().filter(|kind| !known.contains(&kind.key.as_str())) {
         let all: Vec<&str> = known.iter().copied().chain(CALL_KEYS).chain([VERSION]).collect();
@@ -107,7 +105,14 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
     };
     let settings = match kind.key.as_str() {
         "http" => reader.under(kind, Reader::value).map(KindDefinition::Http),
-        "python" => reader.under(kind, python).map(KindDefinition::Python),
+        "python" => {
+            let help = "write {file: quality.py}, or the source itself under `code`";
+            reader.under(kind, |reader, entry| sourced(reader, entry, help)).map(KindDefinition::Python)
+        }
+        "wasm" => {
+            let help = "write {file: quality.wasm}, or under `code` its text, or base64 of it";
+            reader.under(kind, |reader, entry| sourced(reader, entry, help)).map(KindDefinition::Wasm)
+        }
         word if INSIDE.contains(&word) => {
             let alone = Node { span: entry.value.span, content: Content::Mapping(vec![kind.clone()]) };
             reader.read(&alone, kind.shown_span()).map(KindDefinition::Inside)
@@ -123,11 +128,11 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
     Some(FunctionDefinition { kind: settings?, call: call?, version })
 }
 
-/// The source stands among the settings.
-fn python(reader: &mut Reader, entry: &Entry) -> Option<PythonDefinition> {
-    let help = "write {file: quality.py}, or the source itself under `code`";
+/// The source stands among the settings; `help` says how.
+fn sourced<S: DeserializeOwned>(reader: &mut Reader, entry: &Entry, help: &str) -> Option<Sourced<S>> {
+    let no_source = || format!("a function in {} has a source", entry.key);
     let Content::Mapping(entries) = &entry.value.content else {
-        reader.problem(entry.shown_span(), "a function in python has a source".into(), help.into());
+        reader.problem(entry.shown_span(), no_source(), help.into());
         return None;
     };
     if let Some(file) = entries.iter().find(|entry| entry.key == "file") {
@@ -141,11 +146,11 @@ fn python(reader: &mut Reader, entry: &Entry) -> Option<PythonDefinition> {
     let (code, settings): (Vec<Entry>, Vec<Entry>) =
         entries.iter().cloned().partition(|entry| entry.key == "code");
     let Some(code) = code.first() else {
-        reader.problem(entry.shown_span(), "a function in python has a source".into(), help.into());
+        reader.problem(entry.shown_span(), no_source(), help.into());
         return None;
     };
     let code = reader.under(code, Reader::value);
     let settings = Node { span: entry.value.span, content: Content::Mapping(settings) };
     let settings = reader.read(&settings, entry.shown_span());
-    Some(PythonDefinition { code: code?, settings: settings? })
+    Some(Sourced { code: code?, settings: settings? })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::FunctionSettings;
+use super::{FunctionSettings, HostHandle};
 
 /// Most updates of a twin that may wait for one function, whatever a job says.
 pub const WAITING_MAX: usize = 1_024;
@@ -84,6 +84,8 @@ pub struct FunctionSpec {
 pub enum FunctionKind {
     /// It is part of the twin's own step.
     Inside(FunctionSettings),
+    /// It is a user's code, and part of the twin's own step.
+    Hosted(HostHandle),
     /// It is called, and answers some time. The word of its kind in the job file.
     Outside(&'static str),
 }

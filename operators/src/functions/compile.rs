@@ -1,10 +1,11 @@
 //! Functions of a type, from what a job says: each is checked by itself, then against what the others write.
 
+use super::hosted::Hosted;
+use super::result::Yields;
 use super::{
     CallSettings, Entry, FUNCTIONS_MAX, Function, FunctionKind, FunctionSettings, FunctionSpec, Functions,
     Outside, Target,
 };
-use crate::functions::result::Yields;
 use crate::model::{Kind, Model};
 use crate::problem::Problem;
 
@@ -60,6 +61,12 @@ impl<'a> Compiler<'a> {
                 self.functions.expressions.push(expression.map_err(|problem| problem.under("cel"))?);
             }
             FunctionKind::Inside(settings) => self.add_number(name, settings, spec)?,
+            FunctionKind::Hosted(host) => {
+                let yields = self.yields(&written(name, &spec.call), spec)?;
+                let inputs = self.inputs(&spec.call)?;
+                let hosted = Hosted::compile(host, &spec.call, inputs, yields, self.model)?;
+                self.functions.hosted.push(hosted);
+            }
             FunctionKind::Outside(kind) => {
                 let yields = self.yields(&written(name, &spec.call), spec)?;
                 let inputs = self.inputs(&spec.call)?;
@@ -113,7 +120,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The properties that a function outside runs on.
+    /// The properties that a function runs on that says so beside its kind.
     fn inputs(&self, call: &CallSettings) -> Result<Vec<u16>, Problem> {
         if call.of.is_empty() {
             return Ok(self.seen());

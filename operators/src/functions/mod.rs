@@ -3,13 +3,15 @@
 //! A function runs when an update carries one of its inputs, sees S' and its own memory of the
 //! twin, and nothing else (rule 6.1); so their order does not matter. Those of one number are listed in
 //! [`FunctionSettings`], `Function` and the two matches below it: a new one is one file and one
-//! line in each. Expressions (`cel`) see more than one number, and functions outside (`outside.rs`) are
-//! called by the dataflow; a twin holds the updates that wait for them ([`Waiting`](crate::waiting)).
+//! line in each. Expressions (`cel`) and functions with a host (`hosted.rs`) see more than one number, and
+//! functions outside (`outside.rs`) are called by the dataflow; a twin holds the updates that wait for them
+//! ([`Waiting`](crate::waiting)).
 
 mod call;
 mod cel;
 mod compile;
 mod ewma;
+mod hosted;
 mod linear;
 mod mean;
 mod outlier;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use self::call::{CallSettings, FunctionKind, FunctionSpec, OnError, OnLate, WAITING_MAX};
 pub use self::cel::CelSettings;
 pub use self::ewma::EwmaSettings;
+pub use self::hosted::{Host, HostHandle, Takes};
 pub use self::linear::LinearSettings;
 pub use self::mean::MeanSettings;
 pub use self::outlier::OutlierSettings;
@@ -39,6 +42,8 @@ pub use self::result::{Failed, Outcome, Written};
 pub use self::threshold::ThresholdSettings;
 
 use self::compile::Compiler;
+use self::result::Yields;
+use crate::batch::Event;
 use crate::model::{Model, Value};
 use crate::problem::Problem;
 
@@ -113,6 +118,7 @@ pub struct Functions {
     all: Vec<Entry>,
     memories: usize,
     expressions: Vec<cel::Expression>,
+    hosted: Vec<hosted::Hosted>,
     outside: Vec<Outside>,
     /// Properties that functions may see: those that streams map.
     mapped: Vec<u16>,
@@ -139,6 +145,17 @@ pub struct Augmentation {
         reason = "8 bytes instead of 24 in each of the many twins that remember nothing"
     )]
     memories: Option<Box<Vec<Memory>>>,
+}
+
+/// The update on which functions run.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// The type of the twin, by its name.
+    pub type_name: &'a str,
+    /// The time of the update: the device's where it is believed, else that of arrival.
+    pub at_us: i64,
 }
 
 /// An event that a function emitted.
@@ -192,9 +209,7 @@ impl Functions {
     pub fn versions(&self) -> impl Iterator<Item = (&Arc<str>, u32, Vec<u16>)> {
         let written = |targets: &[Target]| targets.iter().filter_map(|one| one.property()).collect();
         let all = self.all.iter().map(move |one| (one.number, one.version, written(&[one.target])));
-        let yields = self.expressions.iter().map(|one| &one.yields);
-        let yields = yields.chain(self.outside.iter().map(|one| &one.yields));
-        let others = yields.map(move |one| (one.function, one.version, written(&one.targets)));
+        let others = self.yields().map(move |one| (one.function, one.version, written(&one.targets)));
         all.chain(others)
             .map(|(number, version, targets)| (&self.names[usize::from(number)], version, targets))
     }
@@ -206,21 +221,27 @@ impl Functions {
 
     /// Numbers of the properties that functions write.
     pub fn computed(&self) -> impl Iterator<Item = u16> {
-        let others = self.expressions.iter().map(|one| &one.yields);
-        let others = others.chain(self.outside.iter().map(|one| &one.yields)).flat_map(|one| &one.targets);
+        let others = self.yields().flat_map(|one| &one.targets);
         self.all.iter().map(|entry| &entry.target).chain(others).filter_map(|target| target.property())
     }
 
-    /// Runs the functions inside whose input the update took. `at_us` is the time of the update: the
-    /// device's where it is believed, else that of arrival. Answers how many results were no
+    /// What those write that are not of one number.
+    fn yields(&self) -> impl Iterator<Item = &Yields> {
+        let expressions = self.expressions.iter().map(|one| &one.yields);
+        let hosted = self.hosted.iter().map(|one| &one.yields);
+        expressions.chain(hosted).chain(self.outside.iter().map(|one| &one.yields))
+    }
+
+    /// Runs the functions in process whose input the update took. Answers how many results were no
     /// finite number, or outside the range of their property, and were not taken.
     pub fn run(
         &self,
         augmentation: &mut Augmentation,
         model: &Model,
-        at_us: i64,
+        occasion: &Occasion<'_>,
         written: &mut Written<'_>,
     ) -> u64 {
+        let at_us = occasion.at_us;
         let mut refused = 0;
         for entry in &self.all {
             if !written.touched.taken.contains(&entry.input) {
@@ -251,6 +272,7 @@ impl Functions {
                 expression.run(model, at_us, written);
             }
         }
+        self.run_hosted(occasion, model, written);
         refused
     }
 

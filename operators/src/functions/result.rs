@@ -54,12 +54,17 @@ pub(super) struct Yields {
 impl Yields {
     /// Takes what became of a call.
     pub(super) fn take(&self, outcome: &Outcome, model: &Model, written: &mut Written<'_>) {
-        let taken = match outcome {
-            Outcome::Failed(reason) => Err(reason.clone()),
-            Outcome::Answered(version, json) => match serde_json::from_slice::<Map<String, Json>>(json) {
-                Ok(object) => self.take_object(*version, object, model, written),
-                Err(error) => Err(format!("the answer is no JSON object: {error}")),
-            },
+        match outcome {
+            Outcome::Failed(reason) => self.fail(reason.clone(), model, written),
+            Outcome::Answered(version, json) => self.take_answer(*version, json, model, written),
+        }
+    }
+
+    /// Takes what is to be a JSON object of all that it writes, from this version of the function.
+    pub(super) fn take_answer(&self, version: u32, json: &[u8], model: &Model, written: &mut Written<'_>) {
+        let taken = match serde_json::from_slice::<Map<String, Json>>(json) {
+            Ok(object) => self.take_object(version, object, model, written),
+            Err(error) => Err(format!("the answer is no JSON object: {error}")),
         };
         if let Err(reason) = taken {
             self.fail(reason, model, written);

@@ -4,9 +4,8 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::fixture;
-use crate::functions::{Augmentation, FunctionSettings, Functions};
+use crate::functions::{FunctionSettings, Functions};
 use crate::model::{ModelSettings, compile};
-use crate::shadowing::Touched;
 
 fn model() -> Model {
     let properties = r#"{"t": {"type": "double"}, "n": {"type": "integer"}, "mode": {"type": "enum",
@@ -32,31 +31,8 @@ fn functions(name: &str, text: &str) -> Result<Functions, String> {
 
 /// What a function makes of updates, one after the other.
 fn check(name: &str, text: &str, updates: &[&str], expected: Expect) {
-    let (model, functions) = (model(), functions(name, text).expect("it is good"));
-    let mut shadow = Shadow::new(&model);
-    let mut found = String::new();
-    for (second, update) in (1i64..).zip(updates) {
-        let values: serde_json::Map<String, Json> = serde_json::from_str(update).expect("well formed");
-        let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        let update = fixture::Update::at(second * 1_000_000, &values);
-        let batch = update.batch("p", &model);
-        let (mut touched, mut emitted, mut failed) = (Touched::default(), Vec::new(), Vec::new());
-        let clock = (&crate::shadowing::ClockSettings::default()).into();
-        shadow.apply(&batch.event(0), &model, clock, &mut touched);
-        let mut written = Written {
-            shadow: &mut shadow,
-            touched: &mut touched,
-            emitted: &mut emitted,
-            failed: &mut failed,
-        };
-        functions.run(&mut Augmentation::default(), &model, second * 1_000_000, &mut written);
-        let number = model.property(name);
-        let value = number.and_then(|number| shadow.value(&model, number));
-        let emitted = emitted.iter().map(|one| format!(" {:?}", one.value)).collect::<String>();
-        let failed = failed.iter().map(|one| format!(" {}", one.reason)).collect::<String>();
-        found += &format!("{value:?}{emitted}{failed}\n");
-    }
-    expected.assert_eq(&found);
+    let functions = functions(name, text).expect("it is good");
+    expected.assert_eq(&fixture::augmented(&functions, &model(), &[name], updates));
 }
 
 #[test]
