@@ -39,6 +39,7 @@ pub mod source;
 pub mod store;
 pub mod webhook;
 
+mod endpoint;
 mod lanes;
 mod reminder;
 mod thread;

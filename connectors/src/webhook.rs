@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 use ureq::Agent;
 
+use crate::endpoint;
 use crate::message::{MessageBatch, Outgoing};
 use crate::queue::{Received, Weigh};
 use crate::reminder::Reminder;
@@ -87,19 +88,10 @@ pub enum WebhookError {
 impl WebhookSettings {
     /// Says what cannot work, and what to write instead.
     pub fn check(&self) -> Result<(), String> {
-        let url = url::Url::parse(&self.url);
-        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        if !endpoint::is_url(&self.url) {
             return Err(format!("url `{}` is no address of a webhook; write https://host/path", self.url));
         }
-        let is_name = |name: &str| name.parse::<ureq::http::HeaderName>().is_ok();
-        if let Some(name) = self.headers.keys().find(|name| !is_name(name)) {
-            return Err(format!("headers: `{name}` is no name of a header; write for example Authorization"));
-        }
-        let is_value = |value: &Secret| ureq::http::HeaderValue::from_str(value.reveal()).is_ok();
-        if let Some((name, _)) = self.headers.iter().find(|(_, value)| !is_value(value)) {
-            return Err(format!("headers: the value of `{name}` has a line break; write one line"));
-        }
-        Ok(())
+        endpoint::headers(&self.headers).map(drop)
     }
 }
 

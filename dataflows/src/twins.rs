@@ -16,7 +16,6 @@ use operators::functions::Outcome;
 use operators::handler::{self, NEVER_US};
 use operators::life_cycle::Phase;
 use operators::steps;
-use operators::time::DigitalTime;
 use operators::twin::{Twin, TwinType};
 
 use crate::bins::{Bins, Slot};
@@ -291,12 +290,7 @@ impl Twins {
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         let wake_before_us = twin.handled.wake_us;
-        // Not before a tick that has run: the wall clock may have stepped back since (rule 2.2).
-        let last_us = handler::last_stamp_us(twin, &definition.terms);
-        let digital_at = DigitalTime(now_us.max(last_us));
-        if wake_before_us <= digital_at.0 {
-            handler::tick(id, twin, definition, digital_at.0, &mut self.digital);
-        }
+        let digital_at = handler::stamp(id, twin, definition, now_us, &mut self.digital);
         let head = event.head;
         let source = definition.streams[usize::from(head.stream)].source;
         let lost_us = self.sources[usize::from(source)].lost_us;

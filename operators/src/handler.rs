@@ -224,6 +224,22 @@ pub(crate) fn recompute(
     }
 }
 
+/// When something that comes at `now_us` is consolidated; ticks that are due by then have run. It is not before a
+/// tick that has run already, as the wall clock may have stepped back since (rule 2.2).
+pub fn stamp(
+    id: &str,
+    twin: &mut Twin,
+    definition: &TwinType,
+    now_us: i64,
+    out: &mut impl DigitalEvents,
+) -> DigitalTime {
+    let digital_us = now_us.max(last_stamp_us(twin, &definition.terms));
+    if twin.handled.wake_us <= digital_us {
+        tick(id, twin, definition, digital_us, out);
+    }
+    DigitalTime(digital_us)
+}
+
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
 pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
     let terms = &definition.terms;

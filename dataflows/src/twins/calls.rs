@@ -10,7 +10,6 @@ use operators::functions::Outcome;
 use operators::handler;
 use operators::life_cycle::Phase;
 use operators::steps::{self, Scratch};
-use operators::time::DigitalTime;
 use operators::waiting::Answered;
 
 use super::Twins;
@@ -106,10 +105,7 @@ impl Twins {
             Answered::Waiting => self.release(slot, now_us),
             Answered::Late(call, outcome) if twin.life_cycle.phase() < Phase::Done => {
                 let wake_before_us = twin.handled.wake_us;
-                let digital_at = DigitalTime(now_us.max(handler::last_stamp_us(twin, &definition.terms)));
-                if wake_before_us <= digital_at.0 {
-                    handler::tick(id, twin, definition, digital_at.0, &mut self.digital);
-                }
+                let digital_at = handler::stamp(id, twin, definition, now_us, &mut self.digital);
                 let (scratch, out) = (&mut self.scratch.steps, &mut self.digital);
                 steps::apply_late(id, twin, definition, (&call, &outcome), digital_at, scratch, out);
                 self.enter_wake(slot, wake_before_us);

@@ -30,6 +30,7 @@ use tracing::warn;
 
 use self::breaker::Breaker;
 use super::{ANSWER_BYTES_MAX, Answer, Call, Failure, FailureKind, FunctionRunner, Status};
+use crate::endpoint;
 use crate::secret::Secret;
 
 /// Most requests of one function that are under way.
@@ -147,8 +148,7 @@ pub enum HttpError {
 impl HttpSettings {
     /// Says what cannot work, and what to write instead.
     pub fn check(&self) -> Result<(), String> {
-        let url = url::Url::parse(&self.url);
-        if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        if !endpoint::is_url(&self.url) {
             let url = &self.url;
             return Err(format!("url `{url}` is no address of a function; write http://host/path"));
         }
@@ -166,19 +166,7 @@ impl HttpSettings {
                         10s, 10 and 1MB"
                 .into());
         }
-        self.header_pairs().map(|_| ())
-    }
-
-    fn header_pairs(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let pair = |(name, value): (&String, &Secret)| {
-            let header = name.parse::<HeaderName>().map_err(|_| {
-                format!("headers: `{name}` is no name of a header; write for example Authorization")
-            })?;
-            let value = HeaderValue::from_str(value.reveal())
-                .map_err(|_| format!("headers: the value of `{name}` has a line break; write one line"))?;
-            Ok((header, value))
-        };
-        self.headers.iter().map(pair).collect()
+        endpoint::headers(&self.headers).map(drop)
     }
 }
 
@@ -209,7 +197,7 @@ pub fn start(settings: &HttpSettings) -> Result<Arc<HttpFunction>, HttpError> {
         .build()
         .map_err(|error| HttpError::Start(error.to_string()))?;
     let shared = Arc::new(Shared {
-        headers: settings.header_pairs().map_err(HttpError::Settings)?,
+        headers: endpoint::headers(&settings.headers).map_err(HttpError::Settings)?,
         client,
         breaker: Breaker::new(settings.breaker),
         in_flight: AtomicU64::new(0),
