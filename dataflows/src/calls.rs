@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use connectors::function::{Answer, Call, CallKey, Failure, FunctionRunner, Inbox};
-use operators::functions::{Functions, Outcome};
+use operators::functions::{Functions, Outcome, Outside, Trial};
 use operators::twin::TwinType;
 use operators::waiting::Wanted;
 
 use crate::bins::Slot;
 use crate::metrics::{FunctionStats, add};
 use crate::plan::TimeMode;
+use crate::trials::TrialStats;
 
 /// How long an answer to recorded input is waited for: its deadline does not run (rule 2.3).
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
@@ -26,10 +27,12 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// The functions outside of each type, as a process opened them, and what is counted of each function.
 #[derive(Clone, Default)]
 pub struct OpenFunctions {
-    /// By type, then by the function's place among those outside of the type.
+    /// By type, then by the function's place among those outside of the type; behind them those that are tried out.
     pub(crate) outside: Vec<Vec<Arc<dyn FunctionRunner>>>,
     /// By type, then by the function's number.
     pub(crate) stats: Vec<Vec<Arc<FunctionStats>>>,
+    /// By type, then by the place among the trials of the type.
+    pub(crate) trials: Vec<Vec<Arc<TrialStats>>>,
 }
 
 /// Functions that are to take the place of others while the job runs, on their way to the workers: what runs
@@ -90,7 +93,10 @@ pub(crate) struct Of {
     pub(crate) update: u64,
     /// The function's place among those outside of the type.
     pub(crate) function: u16,
-    version: u32,
+    /// Which of its versions.
+    pub(crate) version: u32,
+    /// Where it is tried out: the function's name.
+    pub(crate) trial: Option<Arc<str>>,
     /// What runs it: one that was replaced is there until it has answered.
     _runner: Arc<dyn FunctionRunner>,
 }
@@ -125,6 +131,11 @@ impl Calls {
         Some(types)
     }
 
+    /// What comes of the trials of each type.
+    pub(crate) fn trials(&self) -> &[Vec<Arc<TrialStats>>] {
+        &self.functions.trials
+    }
+
     /// Where answers come in.
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
@@ -149,14 +160,44 @@ impl Calls {
         definition: &TwinType,
         wanted: Wanted,
     ) {
+        let outside = &definition.functions.outside()[usize::from(wanted.function)];
+        if let Some(stats) = self.stats(twin_type, outside.number()) {
+            add(&stats.calls, 1);
+        }
+        let place = usize::from(wanted.function);
+        self.send(slot, twin_type, twin, (outside, place, None), wanted);
+    }
+
+    /// Makes a call of a function that is tried out.
+    pub(crate) fn try_out(
+        &mut self,
+        slot: Slot,
+        twin_type: u16,
+        twin: &str,
+        (functions, trial): (&Functions, &Trial),
+        wanted: Wanted,
+    ) {
+        if let Some(outside) = trial.outside() {
+            let (place, name) = (functions.runner_of(trial), Some(trial.name.clone()));
+            self.send(slot, twin_type, twin, (outside, place, name), wanted);
+        }
+    }
+
+    fn send(
+        &mut self,
+        slot: Slot,
+        twin_type: u16,
+        twin: &str,
+        (outside, place, trial): (&Outside, usize, Option<Arc<str>>),
+        wanted: Wanted,
+    ) {
         let Wanted { function, update, body } = wanted;
-        let outside = &definition.functions.outside()[usize::from(function)];
         let runner = self.functions.outside.get(usize::from(twin_type));
-        let Some(runner) = runner.and_then(|all| all.get(usize::from(function))).cloned() else { return };
+        let Some(runner) = runner.and_then(|all| all.get(place)).cloned() else { return };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let version = outside.version();
-        let of = Of { slot, twin_type, update, function, version, _runner: runner.clone() };
+        let of = Of { slot, twin_type, update, function, version, trial, _runner: runner.clone() };
         self.open.insert(ticket, of);
         let patience = match self.time {
             TimeMode::Live => Duration::from_micros(outside.timeout_us.unsigned_abs()),
@@ -168,7 +209,7 @@ impl Calls {
             twin_type: self.types[usize::from(twin_type)].clone(),
             update,
             function: outside.name.clone(),
-            version: outside.version(),
+            version,
         };
         let call = Call {
             ticket,
@@ -177,9 +218,6 @@ impl Calls {
             deadline: Instant::now() + patience,
             inbox: self.inbox.clone(),
         };
-        if let Some(stats) = self.stats(twin_type, outside.number()) {
-            add(&stats.calls, 1);
-        }
         if !self.refused.is_empty() {
             return self.refused.push_back((runner, call));
         }

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connectors::function::FunctionRunner;
 use operators::adaptation::Adaptation;
+use operators::functions::Trial;
 use operators::layout::Layout;
 use operators::twin::TwinType;
 
 use crate::calls::{Handover, NewFunctions, OpenFunctions};
-use crate::metrics::{FunctionEntry, Metrics};
+use crate::metrics::{FunctionEntry, Metrics, TrialEntry};
 use crate::plan::{FunctionPlan, TimeMode};
 use crate::run::RunError;
+use crate::trials::TrialStats;
 
 /// What a run changes its functions by.
 pub(crate) struct FunctionChange {
@@ -38,31 +40,46 @@ pub(crate) fn open_functions(
     for one in types {
         let known =
             |name: &str| before.iter().find(|entry| entry.twin_type == one.name && entry.name == name);
+        let trials = one.functions.trials();
+        let called = one.functions.outside().iter().chain(trials.iter().flat_map(Trial::outside));
         let mut runners: Vec<Arc<dyn FunctionRunner>> = Vec::new();
-        let outside = one.functions.outside();
-        for (plan, outside) in plans.next().unwrap_or_default().into_iter().zip(outside) {
+        for (plan, outside) in plans.next().unwrap_or_default().into_iter().zip(called) {
             let FunctionPlan { name, open } = plan;
-            let same = known(&name).filter(|entry| entry.version == outside.version());
-            let kept = same.and_then(|entry| entry.runner.clone());
+            let kept = known(&name).and_then(|entry| entry.runner_of(outside.version()));
             runners.push(match kept {
                 Some(runner) => runner,
                 None => open().map_err(|error| RunError::Function { name, error })?,
             });
         }
+        let runner = |place: Option<usize>| runners.get(place?).cloned();
+        let trial_entry = |trial: &Trial| {
+            let version = trial.version();
+            let kept = known(&trial.name).and_then(|entry| entry.trial.clone());
+            let stats = kept.filter(|kept| kept.version == version).map(|kept| kept.stats);
+            let place = trial.outside().map(|_| one.functions.runner_of(trial));
+            let targets = || TrialStats::new(trial.targets(&one.model));
+            TrialEntry { version, stats: stats.unwrap_or_else(|| Arc::new(targets())), runner: runner(place) }
+        };
         let mut of_type = Vec::new();
         for (name, version, _) in one.functions.versions() {
-            let place = outside.iter().position(|outside| outside.name == *name);
+            let place = one.functions.outside().iter().position(|outside| outside.name == *name);
             of_type.push(FunctionEntry {
                 twin_type: one.name.clone(),
                 name: name.to_string(),
                 version,
                 stats: known(name).map(|entry| entry.stats.clone()).unwrap_or_default(),
-                runner: place.and_then(|place| runners.get(place)).cloned(),
+                runner: runner(place),
+                trial: trials.iter().find(|trial| trial.name == *name).map(trial_entry),
             });
         }
         let number =
             |entry: &FunctionEntry| one.functions.names().iter().position(|name| **name == *entry.name);
         of_type.sort_by_key(number);
+        let stats_of = |trial: &Trial| {
+            let entry = of_type.iter().find(|entry| *entry.name == *trial.name);
+            entry.and_then(|entry| entry.trial.as_ref()).map(|trial| trial.stats.clone())
+        };
+        open.trials.push(trials.iter().filter_map(stats_of).collect());
         open.stats.push(of_type.iter().map(|entry| entry.stats.clone()).collect());
         open.outside.push(runners);
         entries.extend(of_type);

@@ -37,6 +37,7 @@ mod stall;
 mod start;
 mod stash;
 pub mod survey;
+pub mod trials;
 pub mod twins;
 pub mod wheel;
 

@@ -9,6 +9,7 @@ use connectors::sink::SinkStats;
 use connectors::source::SourceStats;
 
 use crate::checkpoint::committer::CheckpointStats;
+use crate::trials::TrialStats;
 
 /// The operators whose frontiers are shown, in the order of the flow: the least that each may still put out.
 /// The first of them that lags behind the one before holds the others up.
@@ -88,6 +89,30 @@ pub struct FunctionEntry {
     pub version: u32,
     /// What is counted.
     pub stats: Arc<FunctionStats>,
+    /// What runs it, outside.
+    pub runner: Option<Arc<dyn FunctionRunner>>,
+    /// Another version that runs beside it.
+    pub trial: Option<TrialEntry>,
+}
+
+impl FunctionEntry {
+    /// What runs a version of it, be it the one in force or the one beside it.
+    pub(crate) fn runner_of(&self, version: u32) -> Option<Arc<dyn FunctionRunner>> {
+        let trial = self.trial.as_ref().filter(|trial| trial.version == version);
+        match self.version == version {
+            true => self.runner.clone(),
+            false => trial?.runner.clone(),
+        }
+    }
+}
+
+/// A version that runs beside the one in force.
+#[derive(Clone)]
+pub struct TrialEntry {
+    /// Which it is.
+    pub version: u32,
+    /// What has come of it.
+    pub stats: Arc<TrialStats>,
     /// What runs it, outside.
     pub runner: Option<Arc<dyn FunctionRunner>>,
 }

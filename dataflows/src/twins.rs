@@ -28,9 +28,11 @@ use crate::wheel::{self, Wheel};
 
 mod calls;
 mod snapshot;
+mod trials;
 mod walks;
 
 use snapshot::Snapshot;
+use trials::Trials;
 use walks::Sweep;
 
 /// Events that are looked up together: the memory of one is fetched while another's is awaited.
@@ -47,6 +49,8 @@ pub struct Twins {
     pub digital: Digital,
     /// Step 3, outside.
     calls: Calls,
+    /// Versions of functions that run beside those in force.
+    trials: Trials,
     /// Twins that were restored with updates that wait.
     resumed: Vec<Slot>,
     sources: Vec<SourceState>,
@@ -130,8 +134,10 @@ impl Twins {
         twins_max: u64,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let trials = Trials::default().renewed(&types, &calls);
         Self {
             types,
+            trials,
             bins: Bins::default(),
             wheel: Wheel::default(),
             digital,
@@ -268,11 +274,15 @@ impl Twins {
         self.catch_up(slot);
         self.will_change(slot);
         let Some((_, twin)) = self.bins.get(slot) else { return };
-        let definition = &self.types[usize::from(twin.twin_type)];
         if twin.life_cycle.phase() >= Phase::Done {
             self.counts.done_dropped += 1;
             return;
         }
+        if !self.trials.are_none() {
+            self.try_out(slot, &event);
+        }
+        let Some((_, twin)) = self.bins.get(slot) else { return };
+        let definition = &self.types[usize::from(twin.twin_type)];
         let may_wait = !definition.functions.outside().is_empty() || !twin.waiting.is_empty();
         if !may_wait || !self.hold(slot, &event, at_us, now_us) {
             self.consolidate(slot, event, now_us, std::iter::empty());
@@ -308,6 +318,9 @@ impl Twins {
             self.compute.add(digital_at.0.saturating_sub(head.arrived_at.0));
         }
         let twin_type = twin.twin_type;
+        if !self.trials.are_none() {
+            self.note_in_force(slot);
+        }
         self.enter_wake(slot, wake_before_us);
         if !self.scratch.steps.wanted.is_empty() {
             self.make_calls(slot);

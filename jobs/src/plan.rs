@@ -75,20 +75,27 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     }
 }
 
-/// Functions outside of a type, in the order of the job.
+/// Functions outside of a type, in the order of the job; behind them those that are tried out.
 fn open_functions(settings: &TypeSettings) -> Vec<FunctionPlan> {
-    let plan = |(name, function): (&String, &FunctionDefinition)| {
-        let open: OpenFunction = match function.kind.clone() {
-            KindDefinition::Inside(_) | KindDefinition::Wasm(_) => return None,
-            KindDefinition::Http(settings) => Box::new(move || Ok(http::start(&settings)?)),
-            KindDefinition::Python(python) => {
-                let name = name.clone();
-                Box::new(move || Ok(python::start(&name, &python.code, python.settings)?))
-            }
-        };
-        Some(FunctionPlan { name: name.clone(), open })
+    let in_force = settings.augmentation.iter();
+    let tried_out = settings.augmentation.iter().filter_map(|(name, function)| {
+        let trial = function.trial.as_ref()?;
+        Some((name, &trial.function))
+    });
+    in_force.chain(tried_out).filter_map(|(name, function)| open_function(name, function)).collect()
+}
+
+fn open_function(name: &str, function: &FunctionDefinition) -> Option<FunctionPlan> {
+    let name = name.to_owned();
+    let open: OpenFunction = match function.kind.clone() {
+        KindDefinition::Inside(_) | KindDefinition::Wasm(_) => return None,
+        KindDefinition::Http(settings) => Box::new(move || Ok(http::start(&settings)?)),
+        KindDefinition::Python(python) => {
+            let name = name.clone();
+            Box::new(move || Ok(python::start(&name, &python.code, python.settings)?))
+        }
     };
-    settings.augmentation.iter().filter_map(plan).collect()
+    Some(FunctionPlan { name, open })
 }
 
 /// `identity` is how the source shows itself: a client id, or a group.

@@ -40,7 +40,10 @@ pub(crate) fn twin_type(name: &str, parts: &str) -> TwinType {
     let mut specs: IndexMap<String, FunctionSpec> =
         functions.into_iter().map(|(name, settings)| (name, settings.into())).collect();
     for (name, call) in outside {
-        specs.insert(name, FunctionSpec { kind: FunctionKind::Outside("http"), call, version: 3 });
+        specs.insert(
+            name,
+            FunctionSpec { kind: FunctionKind::Outside("http"), call, version: 3, trial: None },
+        );
     }
     // What no function writes, streams do.
     let is_mapped = |number: &u16| !specs.contains_key(&model.properties[usize::from(*number)].name);

@@ -29,6 +29,7 @@ pub mod shadowing;
 pub mod snapshot;
 pub mod steps;
 pub mod time;
+pub mod trial;
 pub mod twin;
 pub mod view;
 pub mod waiting;

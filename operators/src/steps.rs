@@ -1,9 +1,9 @@
 //! Steps 2 to 4 of one update, in their order; and of an answer that came after its update had gone on.
 
 use crate::batch::Event;
-use crate::functions::{Emitted, Failed, Occasion, Outcome, Written};
+use crate::functions::{Augmentation, Emitted, Failed, Occasion, Outcome, Written};
 use crate::handler::{self, Augmented, DigitalEvents, Physical};
-use crate::shadowing::{Shadowed, TimeSource, Touched};
+use crate::shadowing::{Shadow, Shadowed, TimeSource, Touched};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
 use crate::waiting::{LateCall, Wanted};
@@ -24,7 +24,7 @@ pub struct Update<'a> {
 pub struct Scratch {
     /// Properties that the update took, and those that changed.
     pub touched: Touched,
-    emitted: Vec<Emitted>,
+    pub(crate) emitted: Vec<Emitted>,
     /// Functions that gave no good answer.
     pub failed: Vec<Failed>,
     /// Calls of functions outside that are to be made.
@@ -62,24 +62,10 @@ pub fn apply<'o>(
     out: &mut impl DigitalEvents,
 ) -> Applied {
     let Update { event, digital_at, binds } = *update;
-    scratch.clear();
-    let Scratch { touched, emitted, failed, wanted } = scratch;
-    let model = &definition.model;
-
-    // Step 2: shadowing.
-    let shadowed = twin.shadow.apply(&event, model, definition.clock, touched);
-
-    // Step 3: augmentation.
-    let at_us = match shadowed.time_source {
-        TimeSource::Rejected => event.head.arrived_at.0,
-        TimeSource::Device | TimeSource::Arrival => event.head.physical_at.0,
-    };
-    let functions = &definition.functions;
-    let mut written = Written { shadow: &mut twin.shadow, touched, emitted, failed };
-    let occasion = Occasion { event: &event, type_name: &definition.name, at_us };
-    let refused = functions.run(&mut twin.augmentation, model, &occasion, &mut written);
-    outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
-    let skipped = match functions.outside().is_empty() {
+    let (shadow, augmentation) = (&mut twin.shadow, &mut twin.augmentation);
+    let (shadowed, refused) = compute(shadow, augmentation, definition, &event, outcomes, scratch);
+    let Scratch { touched, emitted, wanted, .. } = scratch;
+    let skipped = match definition.functions.outside().is_empty() {
         true => 0,
         false => twin.waiting.call_late(&twin.shadow, &event, definition, &touched.taken, wanted),
     };
@@ -89,6 +75,35 @@ pub fn apply<'o>(
     let augmented = Augmented { physical, changed: &touched.changed, emitted, binds };
     handler::consolidate(id, twin, definition, &augmented, out);
     Applied { shadowed, refused, skipped }
+}
+
+/// Steps 2 and 3 of an update, and how many results were not taken.
+pub(crate) fn compute<'o>(
+    shadow: &mut Shadow,
+    augmentation: &mut Augmentation,
+    definition: &TwinType,
+    event: &Event<'_>,
+    outcomes: impl Iterator<Item = (u16, &'o Outcome)>,
+    scratch: &mut Scratch,
+) -> (Shadowed, u64) {
+    scratch.clear();
+    let Scratch { touched, emitted, failed, .. } = scratch;
+    let model = &definition.model;
+
+    // Step 2: shadowing.
+    let shadowed = shadow.apply(event, model, definition.clock, touched);
+
+    // Step 3: augmentation.
+    let at_us = match shadowed.time_source {
+        TimeSource::Rejected => event.head.arrived_at.0,
+        TimeSource::Device | TimeSource::Arrival => event.head.physical_at.0,
+    };
+    let functions = &definition.functions;
+    let mut written = Written { shadow, touched, emitted, failed };
+    let occasion = Occasion { event, type_name: &definition.name, at_us };
+    let refused = functions.run(augmentation, model, &occasion, &mut written);
+    outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
+    (shadowed, refused)
 }
 
 /// Takes an answer whose update did not wait for it: where it writes something, the twin has a new state.

@@ -100,6 +100,11 @@ impl Waiting {
         self.0.is_none()
     }
 
+    /// The shadow after the newest update that waits, where one does.
+    pub(crate) fn ahead(&self) -> Option<&Shadow> {
+        self.0.as_ref()?.ahead.as_ref()
+    }
+
     /// How many updates wait, and how many answers to others are awaited.
     pub fn counts(&self) -> (usize, usize) {
         self.0.as_ref().map_or((0, 0), |held| (held.updates.len(), held.late.len()))

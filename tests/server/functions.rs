@@ -34,7 +34,10 @@ fn a_function_is_put_replaced_rolled_back_and_kept() {
 
     // An expression takes the place of what the definition says, at once.
     let cel = site.ask("PUT", "/v1/jobs/line/functions/f", r#"{cel: "t * 3.0"}"#);
-    assert_eq!(cel.json(), json!({"type": "device", "function": "f", "version": 2, "how": "live"}));
+    assert_eq!(
+        cel.json(),
+        json!({"type": "device", "function": "f", "version": 2, "shadow": null, "how": "live"})
+    );
     let after = site.state_with("a", 6);
     assert_eq!((value(&after, "f"), revision(&after)), (Some(18.0), revision(&before) + 1));
     assert_eq!(after["generation"], before["generation"]);
@@ -109,4 +112,83 @@ fn a_function_is_put_replaced_rolled_back_and_kept() {
     assert_eq!(site.ask("DELETE", "/v1/jobs/line/functions/nothing", "").status, 409);
     assert_eq!(site.ask("POST", "/v1/jobs/line/functions/f/rollback?type=none", "").status, 422);
     assert!(site.command(&["function", "list", "line"]).contains("removed"));
+}
+
+#[test]
+fn a_version_is_tried_out_beside_another_and_promoted_or_dropped() {
+    let mut site = Site::with_job();
+    site.state_with("a", 5);
+    let path = "/v1/jobs/line/functions/f";
+    for (parameters, body, status) in [
+        ("?shadow=0", "{cel: \"t * 2.0\"}", 400),
+        ("?shadow=101", "{cel: \"t * 2.0\"}", 400),
+        ("?shadow=10&property=double", "{cel: \"t * 2.0\"}", 400),
+        ("?shadow=10", "{cel: \"tt * 2.0\"}", 422),
+        ("?shadow=10&language=python", "def f(state):\n    return {'f' 1}\n", 422),
+    ] {
+        assert_eq!(site.ask("PUT", &format!("{path}{parameters}"), body).status, status, "{parameters}");
+    }
+    assert_eq!(site.ask("PUT", "/v1/jobs/line/functions/mode2?shadow=5", "{cel: \"t\"}").status, 409);
+    assert_eq!(site.ask("POST", &format!("{path}/promote"), "").status, 409);
+    assert_eq!(site.ask("DELETE", &format!("{path}/shadow"), "").status, 409);
+    assert_eq!(site.function("f")["shadow"], Value::Null);
+
+    // Beside the version of the definition runs one in Python that differs where `t` is above 6.
+    let source = "def f(state):\n    t = state['t']\n    return {'f': t * 2 if t <= 6 else t * 2 + 0.25}\n";
+    std::fs::write(site.path().join("f.py"), source).expect("the folder is ours");
+    let said = site.command(&["function", "put", "line", "f", "f.py", "--shadow", "100%"]);
+    assert!(said.contains("device/f is at version 1, applied on all workers at once"), "{said}");
+    assert!(said.contains("version 2 runs beside it"), "{said}");
+    let before = site.settled("a", 5);
+    for t in 6..10 {
+        assert_eq!(value(&site.state_with("a", t), "f"), Some(t as f64 * 2.0));
+    }
+    assert_eq!(site.settled("a", 9), before + 4);
+    let shadow = until("four comparisons", || {
+        Some(site.function("f")["shadow"].clone()).filter(|shadow| shadow["compared"] == 4)
+    });
+    assert_eq!(
+        (&shadow["version"], &shadow["twins"], &shadow["failures"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
+    assert_eq!(shadow["different"], 3);
+    assert_eq!(shadow["properties"], json!([{"name": "f", "different": 3, "largest": 0.25}]));
+    let sample = &shadow["samples"][0];
+    assert_eq!((&sample["twin"], &sample["now"]["values"]), (&json!("a"), &json!({"f": 14})));
+    assert_eq!(sample["shadow"]["values"], json!({"f": 14.25}));
+    let listed = site.command(&["function", "list", "line"]);
+    assert!(listed.contains("3 of 4 updates differ"), "{listed}");
+    assert!(listed.contains("f: 3 differ, by 0.25 at most"), "{listed}");
+
+    // It is kept over a kill, and shown as drift.
+    site.kill();
+    site.start();
+    site.bind("b");
+    site.state_with("a", 20);
+    until("a comparison", || (site.function("f")["shadow"]["compared"].as_u64() > Some(0)).then_some(()));
+    let plan = site.ask("POST", "/v1/plan", &site.job(&[])).json();
+    assert!(plan["changes"].to_string().contains("version 2 on 100 % of the twins"), "{plan}");
+
+    // Promoted, it is the one that runs, and the other is what is gone back to.
+    let promoted = site.command(&["function", "promote", "line", "f"]);
+    assert!(promoted.contains("device/f is at version 2"), "{promoted}");
+    assert_eq!(value(&site.state_with("a", 21), "f"), Some(42.25));
+    assert_eq!((&site.function("f")["version"], &site.function("f")["shadow"]), (&json!(2), &Value::Null));
+    assert_eq!(site.ask("POST", &format!("{path}/rollback"), "").json()["version"], 1);
+    assert_eq!(value(&site.state_with("a", 22), "f"), Some(44.0));
+
+    // One that fails is dropped, and none to go back to.
+    let put = site.ask("PUT", &format!("{path}?shadow=100"), "{cel: \"100 / int(t - t)\"}");
+    assert_eq!((put.status, &put.json()["shadow"]), (200, &json!(3)), "{put:?}");
+    site.state_with("a", 23);
+    let shadow = until("a comparison", || {
+        Some(site.function("f")["shadow"].clone()).filter(|shadow| shadow["compared"] == 1)
+    });
+    assert_eq!((&shadow["failures"], &shadow["different"]), (&json!(1), &json!(1)));
+    assert!(shadow["samples"][0]["shadow"]["failure"].is_string(), "{shadow}");
+    assert!(site.command(&["function", "drop", "line", "f"]).contains("has ended"));
+    assert_eq!(site.function("f")["shadow"], Value::Null);
+    assert_eq!(site.function("f")["failures"], 0, "its failures are not those of the version that runs");
+    assert_eq!(site.ask("POST", &format!("{path}/rollback"), "").status, 409);
+    assert_eq!(site.apply(&[]).status, 200);
 }

@@ -34,6 +34,7 @@ impl Twins {
         let Some(functions) = self.calls.take_over(number) else { return };
         let types = Arc::make_mut(&mut self.types);
         types.iter_mut().zip(functions).for_each(|(one, functions)| one.functions = functions);
+        self.trials = std::mem::take(&mut self.trials).renewed(&self.types, &self.calls);
     }
 
     /// Whether twins of some type call functions outside.
@@ -97,6 +98,9 @@ impl Twins {
 
     fn take_answer(&mut self, of: Of, outcome: Outcome, now_us: i64) {
         let Of { slot, update, function, .. } = of;
+        if let Some(name) = &of.trial {
+            return self.take_trial_answer(&of, name, outcome);
+        }
         self.catch_up(slot);
         self.will_change(slot);
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
@@ -108,6 +112,9 @@ impl Twins {
                 let digital_at = handler::stamp(id, twin, definition, now_us, &mut self.digital);
                 let (scratch, out) = (&mut self.scratch.steps, &mut self.digital);
                 steps::apply_late(id, twin, definition, (&call, &outcome), digital_at, scratch, out);
+                if !self.trials.are_none() {
+                    self.note_in_force_late(slot, update, function);
+                }
                 self.enter_wake(slot, wake_before_us);
                 self.count_failed(of.twin_type, &call.event.event(0));
             }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use connectors::function::python::{self, PythonError, PythonSettings};
-use operators::functions::{FunctionKind, FunctionSpec};
+use operators::functions::{FunctionKind, FunctionSpec, TrialSpec};
 use operators::problem::Problem;
 
 use crate::definition::functions::{FunctionDefinition, KindDefinition, Sourced};
@@ -22,11 +22,19 @@ pub(super) fn spec(function: &FunctionDefinition) -> Result<FunctionSpec, Proble
         KindDefinition::Http(_) => FunctionKind::Outside("http"),
         KindDefinition::Python(_) => FunctionKind::Outside("python"),
     };
-    Ok(FunctionSpec { kind, call: function.call.clone(), version: function.version })
+    let trial = function.trial.as_ref().map(|trial| {
+        let function = spec(&trial.function)?;
+        Ok(Box::new(TrialSpec { percent: trial.percent, function }))
+    });
+    let (call, version) = (function.call.clone(), function.version);
+    Ok(FunctionSpec { kind, call, version, trial: trial.transpose()? })
 }
 
 /// Checks what of a function outside can be known before it is called.
 pub(super) fn check(function: &FunctionDefinition) -> Result<(), Problem> {
+    if let Some(trial) = &function.trial {
+        check(&trial.function)?;
+    }
     match &function.kind {
         KindDefinition::Inside(_) | KindDefinition::Wasm(_) => Ok(()),
         // It is checked where the job runs.

@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::Failure;
 use super::remote::{RemoteArguments, path, with_query};
 
+/// Differences that are shown of a shadow run.
+const SAMPLES_SHOWN: usize = 5;
+
 /// What to do with functions.
 #[derive(Debug, Subcommand)]
 pub(super) enum FunctionCommand {
@@ -15,6 +18,10 @@ pub(super) enum FunctionCommand {
     List(ListArguments),
     /// Put one in the place of one that there is, or a new one; it is checked before anything changes
     Put(PutArguments),
+    /// Have the version in a shadow run take the place of the one that runs
+    Promote(FunctionArguments),
+    /// End a shadow run; the version that runs goes on
+    Drop(FunctionArguments),
     /// Go back to the version before the one that runs
     Rollback(FunctionArguments),
     /// Take one away; its property keeps its last value
@@ -54,17 +61,31 @@ pub(super) struct PutArguments {
     /// Declare the property of the function's name, of this type
     #[arg(long, value_name = "TYPE")]
     property: Option<String>,
+    /// Run it beside the version that runs, for so many of the twins, such as 10%; `list` shows what differs
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    shadow: Option<f64>,
+}
+
+/// `10%`, or `10`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    let percent = number.filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    percent.ok_or_else(|| "write a percentage of the twins, such as 10%".to_owned())
 }
 
 pub(super) fn execute(command: &FunctionCommand) -> Result<(), Failure> {
     match command {
         FunctionCommand::List(ListArguments { job, remote }) => list(job, remote),
         FunctionCommand::Put(arguments) => put(arguments),
-        FunctionCommand::Rollback(arguments) => {
+        FunctionCommand::Promote(arguments) => post(arguments, "promote"),
+        FunctionCommand::Rollback(arguments) => post(arguments, "rollback"),
+        FunctionCommand::Drop(arguments) => {
             let FunctionArguments { job, function, remote, .. } = arguments;
-            let path = path(&["jobs", job, "functions", function, "rollback"]);
-            let put: Value = remote.post(&with_type(&path, arguments, &[]), "")?;
-            show(remote, &put);
+            let path = path(&["jobs", job, "functions", function, "shadow"]);
+            remote.delete(&with_type(&path, arguments, &[]))?;
+            if !remote.json {
+                println!("the shadow run of function {function} has ended");
+            }
             Ok(())
         }
         FunctionCommand::Remove(arguments) => {
@@ -78,7 +99,15 @@ pub(super) fn execute(command: &FunctionCommand) -> Result<(), Failure> {
     }
 }
 
-fn put(PutArguments { function: arguments, file, property }: &PutArguments) -> Result<(), Failure> {
+fn post(arguments: &FunctionArguments, what: &str) -> Result<(), Failure> {
+    let FunctionArguments { job, function, remote, .. } = arguments;
+    let path = path(&["jobs", job, "functions", function, what]);
+    let put: Value = remote.post(&with_type(&path, arguments, &[]), "")?;
+    show(remote, &put);
+    Ok(())
+}
+
+fn put(PutArguments { function: arguments, file, property, shadow }: &PutArguments) -> Result<(), Failure> {
     let FunctionArguments { job, function, remote, .. } = arguments;
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
@@ -92,6 +121,8 @@ fn put(PutArguments { function: arguments, file, property }: &PutArguments) -> R
     };
     let mut more = vec![("language", language)];
     more.extend(property.as_deref().map(|kind| ("property", kind)));
+    let shadow = shadow.map(|percent| percent.to_string());
+    more.extend(shadow.as_deref().map(|percent| ("shadow", percent)));
     let path = with_type(&path(&["jobs", job, "functions", function]), arguments, &more);
     let put: Value = remote.put(&path, &text)?;
     show(remote, &put);
@@ -126,8 +157,38 @@ fn list(job: &str, remote: &RemoteArguments) -> Result<(), Failure> {
         if let Some(reason) = one["last_failure"].as_str() {
             println!("  failed last: {reason}");
         }
+        if one["shadow"].is_object() {
+            list_shadow(&one["shadow"]);
+        }
     }
     Ok(())
+}
+
+/// What has come of a shadow run, and its newest differences.
+fn list_shadow(shadow: &Value) {
+    println!(
+        "  shadow run of v{} on {} % of the twins ({} so far): {} of {} updates differ, {} failures, {} unpaired",
+        shadow["version"],
+        shadow["percent"],
+        shadow["twins"],
+        shadow["different"],
+        shadow["compared"],
+        shadow["failures"],
+        shadow["unpaired"],
+    );
+    let all = |key: &str| shadow[key].as_array().cloned().unwrap_or_default();
+    for one in all("properties").iter().filter(|one| one["different"] != 0) {
+        let largest = one["largest"].as_f64().map_or(String::new(), |by| format!(", by {by} at most"));
+        println!("    {}: {} differ{largest}", one["name"].as_str().unwrap_or_default(), one["different"]);
+    }
+    let given = |one: &Value| match one["failure"].as_str() {
+        Some(reason) => format!("no answer ({reason})"),
+        None => one["values"].to_string(),
+    };
+    for one in all("samples").iter().rev().take(SAMPLES_SHOWN) {
+        let twin = one["twin"].as_str().unwrap_or_default();
+        println!("    {twin}, update {}: {} -> {}", one["update"], given(&one["now"]), given(&one["shadow"]));
+    }
 }
 
 fn show(remote: &RemoteArguments, put: &Value) {
@@ -146,6 +207,9 @@ fn show(remote: &RemoteArguments, put: &Value) {
         word("function"),
         put["version"]
     );
+    if put["shadow"].is_u64() {
+        println!("version {} runs beside it; `function list` shows what differs", put["shadow"]);
+    }
 }
 
 /// A path with its parameters.

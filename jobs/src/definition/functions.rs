@@ -18,6 +18,8 @@ use crate::document::{Content, Entry, Node, unknown};
 pub(crate) const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "on_error", "waiting"];
 /// Which version of the function it is. The job server writes it where a function was put while its job runs.
 const VERSION: &str = "version";
+/// A version that runs beside it, which the job server writes too.
+const TRIAL: &str = "trial";
 /// Kinds that are part of the twin's own step.
 const INSIDE: [&str; 7] = ["linear", "mean", "ewma", "rate", "threshold", "outlier", "cel"];
 /// Kinds that run a user's code in process.
@@ -34,6 +36,17 @@ pub struct FunctionDefinition {
     pub call: CallSettings,
     /// Which of its versions it is, from 1.
     pub version: u32,
+    /// Another version that runs beside it.
+    pub trial: Option<Box<TrialDefinition>>,
+}
+
+/// A version of a function that runs beside the one in force.
+#[derive(Clone, Debug)]
+pub struct TrialDefinition {
+    /// Percent of the twins that it runs for.
+    pub percent: f64,
+    /// The function.
+    pub function: FunctionDefinition,
 }
 
 /// What a function does, or where it is called.
@@ -84,8 +97,8 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
         reader.problem(entry.shown_span(), format!("`{}` is no function", entry.key), help.into());
         return None;
     };
-    let (versions, entries): (Vec<Entry>, Vec<Entry>) =
-        entries.iter().cloned().partition(|entry| entry.key == VERSION);
+    let (own, entries): (Vec<Entry>, Vec<Entry>) =
+        entries.iter().cloned().partition(|entry| [VERSION, TRIAL].contains(&entry.key.as_str()));
     let (beside, kinds): (Vec<Entry>, Vec<Entry>) =
         entries.iter().cloned().partition(|entry| CALL_KEYS.contains(&entry.key.as_str()));
     let known: Vec<&str> = INSIDE.into_iter().chain(HOSTED).chain(OUTSIDE).collect();
@@ -121,11 +134,39 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinit
     };
     let beside = Node { span: entry.value.span, content: Content::Mapping(beside) };
     let call = reader.read(&beside, entry.shown_span());
-    let version = match versions.first() {
+    let version = match own.iter().find(|entry| entry.key == VERSION) {
         Some(entry) => reader.under(entry, Reader::value)?,
         None => 1,
     };
-    Some(FunctionDefinition { kind: settings?, call: call?, version })
+    let trial = match own.iter().find(|entry| entry.key == TRIAL) {
+        Some(entry) => Some(Box::new(reader.under(entry, trial)?)),
+        None => None,
+    };
+    Some(FunctionDefinition { kind: settings?, call: call?, version, trial })
+}
+
+/// `{percent: 10, function: {...}}`.
+fn trial(reader: &mut Reader, entry: &Entry) -> Option<TrialDefinition> {
+    let part = |key: &str| match &entry.value.content {
+        Content::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
+        Content::Scalar { .. } | Content::Sequence(_) => None,
+    };
+    let (Some(percent), Some(function)) = (part("percent"), part("function")) else {
+        let help = "write {percent: 10, function: {...}}";
+        reader.problem(
+            entry.shown_span(),
+            "what is tried out has a percent and a function".into(),
+            help.into(),
+        );
+        return None;
+    };
+    let value: f64 = reader.under(percent, Reader::value)?;
+    if !(value > 0.0 && value <= 100.0) {
+        let help = "write more than 0 and at most 100";
+        reader.problem(percent.shown_span(), format!("{value} is no percentage of the twins"), help.into());
+        return None;
+    }
+    Some(TrialDefinition { percent: value, function: read(reader, function)? })
 }
 
 /// The source stands among the settings; `help` says how.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::jobs::{Body, changed};
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::{Api, Path};
 use crate::service::{FunctionPut, FunctionState, Putting, Service, ServiceError};
@@ -32,6 +32,10 @@ pub(super) struct PutParameters {
     language: Option<Language>,
     /// Type of the property of the function's name, where the job does not declare it: `double`, `boolean`, ...
     property: Option<String>,
+    /// Percent of the twins for which it is to run beside the version that runs, above 0 and at most 100: what it
+    /// gives is compared with what that gives, and forgotten.
+    #[param(minimum = 0, maximum = 100)]
+    shadow: Option<f64>,
 }
 
 /// What the body is.
@@ -83,13 +87,23 @@ pub(super) async fn put(
 ) -> Result<Json<FunctionPut>, Problem> {
     let text = body.text()?;
     api.job(&job)?;
-    let PutParameters { twin_type, language, property } = parameters;
+    let PutParameters { twin_type, language, property, shadow } = parameters;
+    let is_percent = |percent: &f64| *percent > 0.0 && *percent <= 100.0;
+    if !shadow.as_ref().is_none_or(is_percent) {
+        let detail = "shadow is a percentage of the twins, above 0 and at most 100";
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
+    if shadow.is_some() && property.is_some() {
+        let detail = "a version in a shadow run writes what is declared; leave out property";
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
     let putting = match language.unwrap_or(Language::Yaml) {
         Language::Yaml => Putting::Yaml(text),
         Language::Python => Putting::Python(text),
     };
-    let put = move |service: &Service| {
-        service.put_function(&job, &function, twin_type.as_deref(), putting, property)
+    let put = move |service: &Service| match shadow {
+        Some(percent) => service.try_function(&job, &function, twin_type.as_deref(), putting, percent),
+        None => service.put_function(&job, &function, twin_type.as_deref(), putting, property),
     };
     Ok(Json(changed(&api, put).await?))
 }
@@ -107,6 +121,36 @@ pub(super) async fn rollback(
     Query(parameters): Query<TypeParameters>,
 ) -> Result<Json<FunctionPut>, Problem> {
     change(api, place, parameters, Service::roll_back_function).await.map(Json)
+}
+
+/// Has the version in a shadow run take the place of the one that runs.
+#[utoipa::path(
+    post, path = "/v1/jobs/{job}/functions/{function}/promote", tag = "functions",
+    params(("job" = String, Path), ("function" = String, Path), TypeParameters),
+    responses((status = 200, body = FunctionPut), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem), (status = 422, body = Problem))
+)]
+pub(super) async fn promote(
+    State(api): State<Arc<Api>>,
+    Path(place): Path<(String, String)>,
+    Query(parameters): Query<TypeParameters>,
+) -> Result<Json<FunctionPut>, Problem> {
+    change(api, place, parameters, Service::promote_function).await.map(Json)
+}
+
+/// Ends a shadow run; the version that runs goes on.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{job}/functions/{function}/shadow", tag = "functions",
+    params(("job" = String, Path), ("function" = String, Path), TypeParameters),
+    responses((status = 200, body = FunctionPut), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 409, body = Problem), (status = 422, body = Problem))
+)]
+pub(super) async fn drop_shadow(
+    State(api): State<Arc<Api>>,
+    Path(place): Path<(String, String)>,
+    Query(parameters): Query<TypeParameters>,
+) -> Result<Json<FunctionPut>, Problem> {
+    change(api, place, parameters, Service::drop_trial).await.map(Json)
 }
 
 /// Takes a function away; its property keeps its last value.

@@ -192,6 +192,8 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(functions::list))
         .routes(routes!(functions::put, functions::remove))
         .routes(routes!(functions::rollback))
+        .routes(routes!(functions::promote))
+        .routes(routes!(functions::drop_shadow))
         .routes(routes!(overview::trend))
         .routes(routes!(stream::of_job))
         .routes(routes!(twins::why_all))

@@ -147,6 +147,15 @@ pub(super) fn between(
             why: None,
         });
     }
+    for (twin_type, name, trial) in functions.trials() {
+        changes.push(Change {
+            path: format!("types.{twin_type}.augmentation.{name}.shadow"),
+            before: Some(format!("version {} on {} % of the twins", trial.version, trial.percent)),
+            after: None,
+            how: How::Checkpoint,
+            why: None,
+        });
+    }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     let mut notes = Vec::new();
     if !changes.is_empty() {

@@ -30,7 +30,21 @@ struct Versions {
     name: String,
     active: u32,
     all: Vec<Version>,
+    /// The one that runs beside the active one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
 }
+
+/// A version that runs beside the active one, in a shadow run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which it is.
+    pub version: u32,
+    /// Percent of the twins that it runs for.
+    pub percent: f64,
+}
+
+impl Eq for Trial {}
 
 /// One version of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +55,13 @@ pub struct Version {
     pub at_us: i64,
     /// Where it is from.
     pub source: Source,
+    /// Whether it has only run beside others so far, and is none to go back to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_trial: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Where a version is from.
@@ -82,33 +103,69 @@ impl FunctionVersions {
         removed.map(|(twin_type, name, _)| (twin_type, name))
     }
 
+    /// Each function beside which another version runs.
+    pub(super) fn trials(&self) -> impl Iterator<Item = (&str, &str, Trial)> {
+        self.0.values().filter_map(|one| Some((one.twin_type.as_str(), one.name.as_str(), one.trial?)))
+    }
+
     /// With a version more, which runs.
     pub(super) fn with(mut self, twin_type: &str, name: &str, source: Source, at_us: i64) -> Self {
-        let one = self.0.entry(key(twin_type, name)).or_insert_with(|| Versions {
+        let one = self.versions(twin_type, name, at_us);
+        one.active = one.add(source, at_us, false);
+        self
+    }
+
+    /// With a version more, which runs beside the one that runs, for some percent of the twins.
+    pub(super) fn with_trial(
+        mut self,
+        twin_type: &str,
+        name: &str,
+        text: String,
+        percent: f64,
+        at_us: i64,
+    ) -> Self {
+        let one = self.versions(twin_type, name, at_us);
+        let version = one.add(Source::Put { text, property: None }, at_us, true);
+        one.trial = Some(Trial { version, percent });
+        self
+    }
+
+    /// With the version that runs beside a function in its place; none where none does.
+    pub(super) fn promoted(mut self, twin_type: &str, name: &str) -> Option<Self> {
+        let one = self.0.get_mut(&key(twin_type, name))?;
+        one.active = one.trial.take()?.version;
+        let promoted = one.all.iter_mut().find(|version| version.version == one.active)?;
+        promoted.is_trial = false;
+        Some(self)
+    }
+
+    /// Without the version that runs beside a function; none where none does.
+    pub(super) fn dropped(mut self, twin_type: &str, name: &str) -> Option<Self> {
+        self.0.get_mut(&key(twin_type, name))?.trial.take()?;
+        Some(self)
+    }
+
+    fn versions(&mut self, twin_type: &str, name: &str, at_us: i64) -> &mut Versions {
+        self.0.entry(key(twin_type, name)).or_insert_with(|| Versions {
             twin_type: twin_type.to_owned(),
             name: name.to_owned(),
             active: 1,
-            all: vec![Version { version: 1, at_us, source: Source::Definition }],
-        });
-        let version = one.all.last().map_or(1, |last| last.version + 1);
-        one.all.push(Version { version, at_us, source });
-        one.active = version;
-        if one.all.len() > VERSIONS_MAX {
-            one.all.remove(0);
-        }
-        self
+            all: vec![Version { version: 1, at_us, source: Source::Definition, is_trial: false }],
+            trial: None,
+        })
     }
 
     /// With the version that ran before the one that runs; none where there is no such.
     pub(super) fn rolled_back(mut self, twin_type: &str, name: &str) -> Option<Self> {
         let one = self.0.get_mut(&key(twin_type, name))?;
-        one.active =
-            one.all.iter().map(|version| version.version).filter(|version| *version < one.active).max()?;
+        let before = one.all.iter().filter(|version| version.version < one.active && !version.is_trial);
+        one.active = before.map(|version| version.version).max()?;
         Some(self)
     }
 
-    /// After a definition was applied: it rules again. Functions that it changes have a version more.
+    /// After a definition was applied: it rules again, and alone. Functions that it changes have a version more.
     pub(super) fn applied(mut self, changed: &[(String, String)], at_us: i64) -> Self {
+        self.0.values_mut().for_each(|one| one.trial = None);
         let drifted: Vec<(String, String)> =
             self.drift().map(|(twin_type, name, _)| (twin_type.to_owned(), name.to_owned())).collect();
         let changed = changed.iter().filter(|one| !drifted.contains(one));
@@ -134,6 +191,11 @@ impl FunctionVersions {
                 }
             };
             put(&mut document, one, graft);
+            if let Some((trial, text)) = one.trial() {
+                let function = document::parse(&one.name, text);
+                let function = function.map_err(|all| Findings::new(&one.name, text, all))?;
+                put_trial(&mut document, one, trial, function.root);
+            }
         }
         Job::from_document(document, Some(&from_environment))
     }
@@ -148,6 +210,28 @@ impl Versions {
             Source::Definition | Source::Removed => None,
         });
         declared.next_back()
+    }
+
+    /// Adds a version; its number.
+    fn add(&mut self, source: Source, at_us: i64, is_trial: bool) -> u32 {
+        let version = self.all.last().map_or(1, |last| last.version + 1);
+        self.all.push(Version { version, at_us, source, is_trial });
+        if self.all.len() > VERSIONS_MAX {
+            let trial = self.trial.map(|trial| trial.version);
+            let may_go = |one: &Version| one.version != self.active && Some(one.version) != trial;
+            let oldest = self.all.iter().position(may_go).unwrap_or_default();
+            self.all.remove(oldest);
+        }
+        version
+    }
+
+    /// The version that runs beside, and the function that it is.
+    fn trial(&self) -> Option<(Trial, &str)> {
+        let trial = self.trial?;
+        match &self.all.iter().find(|one| one.version == trial.version)?.source {
+            Source::Put { text, .. } => Some((trial, text)),
+            Source::Definition | Source::Removed => None,
+        }
     }
 
     fn active(&self) -> Option<&Version> {
@@ -195,11 +279,34 @@ fn put(document: &mut Document, one: &Versions, graft: Option<Graft>) {
         }
         None => {}
     }
-    if let Some(function) = functions.iter_mut().find(|entry| entry.key == one.name)
-        && let Content::Mapping(entries) = &mut function.value.content
+    if let Some(function) = functions.iter_mut().find(|entry| entry.key == one.name) {
+        set_version(&mut function.value, one.active, span);
+    }
+}
+
+/// Has a document say which version runs beside a function.
+fn put_trial(document: &mut Document, one: &Versions, trial: Trial, mut function: Node) {
+    let path = ["types".into(), one.twin_type.clone(), "augmentation".into(), one.name.clone()];
+    let span = document.locate(&path);
+    move_to(&mut function, span);
+    set_version(&mut function, trial.version, span);
+    let types = document.root.child_mut("types").and_then(|types| types.child_mut(&one.twin_type));
+    let functions = types.and_then(|one| one.child_mut("augmentation"));
+    if let Some(Node { content: Content::Mapping(entries), .. }) =
+        functions.and_then(|functions| functions.child_mut(&one.name))
     {
+        let percent = Content::Scalar { text: trial.percent.to_string(), plain: true };
+        let parts =
+            vec![entry("percent", Node { span, content: percent }, span), entry("function", function, span)];
+        entries.retain(|entry| entry.key != "trial");
+        entries.push(entry("trial", Node { span, content: Content::Mapping(parts) }, span));
+    }
+}
+
+fn set_version(function: &mut Node, version: u32, span: Span) {
+    if let Content::Mapping(entries) = &mut function.content {
         entries.retain(|entry| entry.key != "version");
-        let version = Content::Scalar { text: one.active.to_string(), plain: true };
+        let version = Content::Scalar { text: version.to_string(), plain: true };
         entries.push(entry("version", Node { span, content: version }, span));
     }
 }
@@ -335,6 +442,49 @@ mod tests {
         assert_eq!(applied.drift().count(), 0);
         let many = (0..40).fold(FunctionVersions::default(), |all, n| all.with("device", "f", put("{}"), n));
         assert_eq!(many.of("device", "f").map(|(active, all)| (active, all.len())), Some((41, VERSIONS_MAX)));
+    }
+
+    #[test]
+    fn a_version_runs_beside_another_until_it_is_promoted_or_dropped() {
+        let cel = |text: &str| format!("{{cel: \"{text}\"}}");
+        let put = Source::Put { text: cel("temperature * 2.0"), property: None };
+        let versions = FunctionVersions::default().with("device", "temperature_f", put, 1);
+        let tried = versions.with_trial("device", "temperature_f", cel("temperature * 3.0"), 12.5, 2);
+        let job = tried.job(JOB).expect("it is good");
+        let function = &job.definition.types["device"].augmentation["temperature_f"];
+        let trial = function.trial.as_ref().expect("one runs beside");
+        assert_eq!((function.version, trial.function.version, trial.percent), (2, 3, 12.5));
+        assert_eq!(job.plan().types[0].functions.trials()[0].version(), 3);
+        let json = serde_json::to_string(&tried).expect("it is JSON");
+        assert_eq!(serde_json::from_str::<FunctionVersions>(&json).expect("it is read"), tried);
+
+        let promoted = tried.clone().promoted("device", "temperature_f").expect("one runs beside");
+        assert_eq!(promoted.of("device", "temperature_f").map(|(active, _)| active), Some(3));
+        assert_eq!(
+            (promoted.trials().count(), promoted.clone().promoted("device", "temperature_f")),
+            (0, None)
+        );
+        let back = promoted.rolled_back("device", "temperature_f").expect("there is one before");
+        assert_eq!(back.of("device", "temperature_f").map(|(active, _)| active), Some(2));
+
+        // One that was dropped is none to go back to.
+        let dropped = tried.clone().dropped("device", "temperature_f").expect("one runs beside");
+        let put = Source::Put { text: cel("temperature * 4.0"), property: None };
+        let later = dropped.with("device", "temperature_f", put, 3);
+        assert_eq!(later.of("device", "temperature_f").map(|(active, _)| active), Some(4));
+        let back = later.rolled_back("device", "temperature_f").expect("there is one before");
+        assert_eq!(back.of("device", "temperature_f").map(|(active, _)| active), Some(2));
+        assert_eq!(tried.clone().applied(&[], 9).trials().count(), 0);
+
+        // Many that are tried out push out none that runs.
+        let many = (0..40).fold(tried, |all, n| {
+            all.with_trial("device", "temperature_f", cel("temperature * 5.0"), 1.0, n)
+        });
+        let (active, all) = many.of("device", "temperature_f").expect("it is known");
+        assert!(active == 2 && all.len() == VERSIONS_MAX && all.iter().any(|one| one.version == 2));
+        let bad = many.with_trial("device", "temperature_f", cel("temprature * 3.0"), 1.0, 50);
+        let findings = bad.job(JOB).expect_err("it is mistyped");
+        assert!(format!("{findings:?}").contains("temprature"), "{findings:?}");
     }
 
     #[test]

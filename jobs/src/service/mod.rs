@@ -12,6 +12,7 @@ mod conflicts;
 mod functions;
 mod putting;
 mod record;
+mod shadow_run;
 mod tenants;
 
 pub use changes::{Change, Changes, How};

@@ -13,7 +13,8 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::changes::How;
-use super::functions::{self, FunctionVersions, Source};
+use super::functions::{self, FunctionVersions, Source, Trial};
+use super::shadow_run::ShadowRun;
 use super::{Held, Service, ServiceError, job_of};
 use crate::definition::functions::KindDefinition;
 
@@ -39,6 +40,8 @@ pub struct FunctionPut {
     function: String,
     /// The version that runs now; none where it was removed.
     version: Option<u32>,
+    /// The version that runs beside it, in a shadow run.
+    shadow: Option<u32>,
     /// Whether it came while the job ran, or at a checkpoint.
     how: How,
 }
@@ -69,6 +72,25 @@ pub struct FunctionState {
     pub open: u64,
     /// Whether its circuit breaker is open: calls fail at once.
     pub is_breaker_open: bool,
+    /// Another version that runs beside it, and what has come of that.
+    pub shadow: Option<ShadowRun>,
+}
+
+impl Putting {
+    /// The function as it would stand in a job file.
+    fn text(self, held: &Held, twin_type: &str, function: &str) -> Result<String, ServiceError> {
+        match self {
+            Putting::Yaml(text) => Ok(text),
+            Putting::Python(code) => functions::of_python(&held.record.text, twin_type, function, &code)
+                .map_err(ServiceError::Invalid),
+        }
+    }
+}
+
+fn no_trial(function: &str) -> ServiceError {
+    ServiceError::NotNow(format!(
+        "no version of `{function}` runs beside the one that runs; put one with a shadow"
+    ))
 }
 
 /// A version of a function.
@@ -78,7 +100,7 @@ pub struct FunctionVersion {
     version: u32,
     /// When it came.
     at: String,
-    /// Where it is from: `definition`, `put` or `removed`.
+    /// Where it is from: `definition`, `put`, `removed`, or `shadow` where it has only run beside others.
     source: &'static str,
 }
 
@@ -110,6 +132,11 @@ impl Service {
                 last_failure: entry.and_then(|one| one.stats.last_failure()),
                 open: status.map_or(0, |status| status.in_flight),
                 is_breaker_open: status.is_some_and(|status| status.is_open),
+                shadow: held.record.functions.trials().find_map(|(one_type, one, trial)| {
+                    let is_it = one_type == twin_type && one == function;
+                    let running = entry.and_then(|entry| entry.trial.as_ref());
+                    is_it.then(|| ShadowRun::new(trial, running))
+                }),
             }
         };
         let types = held.definition.types.iter();
@@ -137,14 +164,59 @@ impl Service {
         property: Option<String>,
     ) -> Result<FunctionPut, ServiceError> {
         self.change_function(name, function, twin_type, |held, twin_type| {
-            let text = match putting {
-                Putting::Yaml(text) => text,
-                Putting::Python(code) => functions::of_python(&held.record.text, twin_type, function, &code)
-                    .map_err(ServiceError::Invalid)?,
-            };
+            let text = putting.text(held, twin_type, function)?;
             let source = Source::Put { text, property };
             let functions = held.record.functions.clone();
             Ok(functions.with(twin_type, function, source, SystemClock.wall_us()))
+        })
+    }
+
+    /// Has a version of a function run beside the one that runs, for some percent of the twins: what it gives is
+    /// compared. It takes the place of one that did so before.
+    pub fn try_function(
+        &self,
+        name: &str,
+        function: &str,
+        twin_type: Option<&str>,
+        putting: Putting,
+        percent: f64,
+    ) -> Result<FunctionPut, ServiceError> {
+        self.change_function(name, function, twin_type, |held, twin_type| {
+            if !held.definition.types[twin_type].augmentation.contains_key(function) {
+                let message = format!(
+                    "`{twin_type}` has no function `{function}` that another could be compared with; put it"
+                );
+                return Err(ServiceError::NotNow(message));
+            }
+            let text = putting.text(held, twin_type, function)?;
+            let functions = held.record.functions.clone();
+            Ok(functions.with_trial(twin_type, function, text, percent, SystemClock.wall_us()))
+        })
+    }
+
+    /// Has the version that runs beside a function take its place.
+    pub fn promote_function(
+        &self,
+        name: &str,
+        function: &str,
+        twin_type: Option<&str>,
+    ) -> Result<FunctionPut, ServiceError> {
+        self.change_function(name, function, twin_type, |held, twin_type| {
+            let functions = held.record.functions.clone().promoted(twin_type, function);
+            functions.ok_or_else(|| no_trial(function))
+        })
+    }
+
+    /// Lets go of the version that runs beside a function.
+    pub fn drop_trial(
+        &self,
+        name: &str,
+        function: &str,
+        twin_type: Option<&str>,
+    ) -> Result<FunctionPut, ServiceError> {
+        self.change_function(name, function, twin_type, |held, twin_type| {
+            let functions = held.record.functions.clone().dropped(twin_type, function);
+            functions.ok_or_else(|| no_trial(function))
         })
     }
 
@@ -198,10 +270,13 @@ impl Service {
         let version = record.functions.of(&twin_type, function).map(|(active, _)| active);
         let job = job_of(&record)?;
         let is_there = job.definition.types[&twin_type].augmentation.contains_key(function);
+        let is_it = |(one_type, one, _): &(&str, &str, Trial)| *one_type == twin_type && *one == function;
+        let shadow = record.functions.trials().find(is_it).map(|(_, _, trial)| trial.version);
         let put = |how| FunctionPut {
             twin_type: twin_type.clone(),
             function: function.to_owned(),
             version: version.filter(|_| is_there),
+            shadow,
             how,
         };
         let types = job.plan().types;
@@ -230,6 +305,7 @@ impl FunctionVersion {
     fn of(version: &super::Version) -> Self {
         let source = match version.source {
             Source::Definition => "definition",
+            Source::Put { .. } if version.is_trial => "shadow",
             Source::Put { .. } => "put",
             Source::Removed => "removed",
         };

@@ -77,6 +77,18 @@ pub struct FunctionSpec {
     pub call: CallSettings,
     /// Which of its versions it is, from 1.
     pub version: u32,
+    /// Another version that runs beside it.
+    pub trial: Option<Box<TrialSpec>>,
+}
+
+/// A version of a function that runs beside the one in force, for some twins: what it gives is compared, and
+/// forgotten.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialSpec {
+    /// Percent of the twins, above 0 and at most 100.
+    pub percent: f64,
+    /// The function.
+    pub function: FunctionSpec,
 }
 
 /// What a function does, or where it is called.
@@ -92,6 +104,6 @@ pub enum FunctionKind {
 
 impl From<FunctionSettings> for FunctionSpec {
     fn from(settings: FunctionSettings) -> Self {
-        Self { kind: FunctionKind::Inside(settings), call: CallSettings::default(), version: 1 }
+        Self { kind: FunctionKind::Inside(settings), call: CallSettings::default(), version: 1, trial: None }
     }
 }

@@ -4,7 +4,7 @@ use super::hosted::Hosted;
 use super::result::Yields;
 use super::{
     CallSettings, Entry, FUNCTIONS_MAX, Function, FunctionKind, FunctionSettings, FunctionSpec, Functions,
-    Outside, Target,
+    Outside, Target, Trial,
 };
 use crate::model::{Kind, Model};
 use crate::problem::Problem;
@@ -38,7 +38,7 @@ impl<'a> Compiler<'a> {
         }
         for (name, spec) in std::mem::take(&mut self.specs) {
             self.functions.names.push(name.into());
-            if let Err(problem) = self.add(name, &spec) {
+            if let Err(problem) = self.add(name, &spec).and_then(|()| self.add_trial(name, &spec)) {
                 problems.push(problem.under(name));
             }
         }
@@ -74,6 +74,22 @@ impl<'a> Compiler<'a> {
                 self.functions.outside.push(outside);
             }
         }
+        Ok(())
+    }
+
+    /// The version that runs beside a function, compiled as if it stood alone.
+    fn add_trial(&mut self, name: &'a str, spec: &FunctionSpec) -> Result<(), Problem> {
+        let Some(trial) = &spec.trial else { return Ok(()) };
+        for other in written(name, &trial.function.call) {
+            let is_other = |property: &u16| self.model.property(other) == Some(*property);
+            let is_own = written(name, &spec.call).contains(&other);
+            if !is_own && self.computed.iter().any(is_other) {
+                return Err(written_by_another(other));
+            }
+        }
+        let alone = Self::new(vec![(name, trial.function.clone())], self.model, self.mapped);
+        let functions = alone.compile().map_err(|mut problems| problems.swap_remove(0))?;
+        self.functions.trials.push(Trial::new(self.number(), trial, functions, &self.functions.outside));
         Ok(())
     }
 
@@ -152,8 +168,7 @@ impl<'a> Compiler<'a> {
             };
             let is_property = |other: &&u16| Target::Property(**other) == target;
             if self.computed.iter().filter(is_property).count() > 1 || targets.contains(&target) {
-                let message = format!("`{name}` is written by another function as well");
-                return Err(Problem::new(message, "have each function write properties of its own"));
+                return Err(written_by_another(name));
             }
             targets.push(target);
         }
@@ -210,6 +225,11 @@ fn number_target(
         true => Err(written_twice(name)),
         false => Ok(Target::Property(property)),
     }
+}
+
+fn written_by_another(name: &str) -> Problem {
+    let message = format!("`{name}` is written by another function as well");
+    Problem::new(message, "have each function write properties of its own")
 }
 
 fn written_twice(name: &str) -> Problem {

@@ -65,7 +65,7 @@ pub(super) struct Hosted {
     host: HostHandle,
     takes: Takes,
     /// Numbers of the properties that it runs on; where it takes numbers, they are what it is called with.
-    inputs: Vec<u16>,
+    pub(super) inputs: Vec<u16>,
     pub(super) yields: Yields,
 }
 

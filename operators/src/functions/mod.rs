@@ -21,13 +21,14 @@ pub(crate) mod restore;
 mod result;
 mod samples;
 mod threshold;
+mod trial;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use self::call::{CallSettings, FunctionKind, FunctionSpec, OnError, OnLate, WAITING_MAX};
+pub use self::call::{CallSettings, FunctionKind, FunctionSpec, OnError, OnLate, TrialSpec, WAITING_MAX};
 pub use self::cel::CelSettings;
 pub use self::ewma::EwmaSettings;
 pub use self::hosted::{Host, HostHandle, Takes};
@@ -40,6 +41,7 @@ pub use self::rate::RateSettings;
 pub use self::restore::{FunctionLayout, MemoryKind};
 pub use self::result::{Failed, Outcome, Written};
 pub use self::threshold::ThresholdSettings;
+pub use self::trial::{Given, Trial};
 
 use self::compile::Compiler;
 use self::result::Yields;
@@ -120,6 +122,8 @@ pub struct Functions {
     expressions: Vec<cel::Expression>,
     hosted: Vec<hosted::Hosted>,
     outside: Vec<Outside>,
+    /// Versions that run beside others.
+    trials: Vec<Trial>,
     /// Properties that functions may see: those that streams map.
     mapped: Vec<u16>,
     /// Names by their numbers.
@@ -203,6 +207,11 @@ impl Functions {
     /// Functions that are called outside, in the order of the job.
     pub fn outside(&self) -> &[Outside] {
         &self.outside
+    }
+
+    /// Versions that run beside those in force.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
     }
 
     /// What each function is: its name, its version, and the properties that it writes.

@@ -61,7 +61,7 @@ fn functions(all: Vec<(&str, Fake, &str)>) -> Result<Functions, String> {
     let spec = |(name, fake, call): (&str, Fake, &str)| {
         let kind = FunctionKind::Hosted(HostHandle(Arc::new(fake)));
         let call = serde_json::from_str(call).expect("well formed");
-        (name.to_owned(), FunctionSpec { kind, call, version: 1 })
+        (name.to_owned(), FunctionSpec { kind, call, version: 1, trial: None })
     };
     let specs: IndexMap<String, FunctionSpec> = all.into_iter().map(spec).collect();
     Functions::compile(&specs, &model(), &[0, 1, 2]).map_err(|problems| {
