@@ -62,6 +62,7 @@ cases! {
     papers_device,
     repeated_keys,
     silent_twin,
+    spread,
     stale_and_equal,
     streams,
     two_types,

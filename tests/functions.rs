@@ -37,13 +37,14 @@ job: recorded
 connections: {{plant: {{file: {{path: input.jsonl, clock: recorded}}}}, out: {{file: {{path: out.jsonl}}}}}}
 types:
   press:
-    properties: {{t: {{type: double}}, n: {{type: integer}}, q: {{type: double}}, half: {{type: double}}, word: {{type: string}}}}
+    properties: {{t: {{type: double}}, n: {{type: integer}}, q: {{type: double}}, half: {{type: double}}, word: {{type: string}}, count: {{type: integer}}}}
     events: {{high: {{type: object}}}}
     physical:
       s: {{from: plant, topics: ["press/{{twin}}"], at: {{pointer: /at, format: unix_ms}}, properties: {{t: /t, n: /n}}, expected_rate: 1/s}}
     augmentation:
       q: {{http: {{url: "{}", concurrency: 8}}, of: [t], on_late: skip, timeout: 1ms}}
       other: {{python: {{file: other.py}}, of: [t], yields: [half, word, high]}}
+      count: {{python: {{file: count.py, processes: 3}}, of: [t], keeps: 40B}}
     entanglement: {{window: 20s, desired_timeliness: 1s}}
 digital: [{{to: out}}]
 archive: {{path: archive}}
@@ -52,7 +53,10 @@ archive: {{path: archive}}
     );
     let other = "def f(state):\n    t = state['t']\n    high = {'t': t} if t > 90 else None\n    \
                  return {'half': t / 2, 'word': 'x' * int(t % 5), 'high': high}\n";
-    let mut input = String::new();
+    // One that keeps something of each twin, whichever of its processes is asked.
+    let count = "def f(state):\n    count = (state.kept or {'count': 0})['count'] + 1\n    \
+                 return {'count': count, 'kept': {'count': count}}\n";
+    let (mut input, mut counts, mut expected_counts) = (String::new(), BTreeMap::new(), BTreeMap::new());
     for number in 0..600 {
         let (at, twin) = (1_000_000 + number * 97, number * 7 % 11);
         let value =
@@ -60,9 +64,15 @@ archive: {{path: archive}}
         let line =
             format!(r#"{{"topic":"press/p{twin}","arrived_at":{at},"payload":{{"at":{at},{value}}}}}"#);
         writeln!(input, "{line}").expect("text takes all");
+        let (update, count) = counts.entry(twin).or_insert((0, None));
+        *update += 1;
+        *count = if number % 5 == 4 { *count } else { Some(count.unwrap_or(0) + 1) };
+        expected_counts.insert((format!("p{twin}"), *update), *count);
     }
     let prepare = |work: &Path| {
-        for (name, text) in [("job.yaml", job.as_str()), ("input.jsonl", &input), ("other.py", other)] {
+        let files =
+            [("job.yaml", job.as_str()), ("input.jsonl", &input), ("other.py", other), ("count.py", count)];
+        for (name, text) in files {
             std::fs::write(work.join(name), text).expect("the folder is ours");
         }
     };
@@ -74,6 +84,12 @@ archive: {{path: archive}}
     for ((t, q), half) in cells("t").into_iter().zip(cells("q")).zip(cells("half")) {
         assert_eq!((q, half), (t.map(|t| t * 2.0), t.map(|t| t / 2.0)));
     }
+    let cells = |name: &str| state.cells(name).into_iter();
+    let found = cells("twin").zip(cells("update")).zip(cells("count")).map(|((twin, update), count)| {
+        let twin = twin.as_str().expect("an id").to_owned();
+        ((twin, update.as_u64().expect("a number")), count.as_u64())
+    });
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), expected_counts);
     let (high, expected) =
         (rows(&outcome.archive, "events"), (0..600).filter(|n| n % 5 != 4 && n % 100 > 90));
     assert_eq!(high, expected.count());

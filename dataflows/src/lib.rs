@@ -33,6 +33,7 @@ pub mod quota;
 pub mod router;
 pub mod run;
 mod shares;
+pub mod spread;
 mod stall;
 mod start;
 mod stash;

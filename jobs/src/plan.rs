@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use connectors::function::wasm::WasmSettings;
 use connectors::function::{http, python};
 use connectors::sink::SinkSetup;
 use connectors::source::SourceSetup;
@@ -11,11 +12,14 @@ use dataflows::plan::{
     ArchivePlan, CheckpointPlan, FunctionPlan, Limits, OpenFunction, OpenSink, OpenSource, Plan, SinkPlan,
     SourcePlan,
 };
+use dataflows::spread::{self, Form};
 use operators::decode::Decoder;
+use operators::functions::{CallSettings, Takes};
 
 use crate::checks::{Checked, SinkOf, client_id, group};
-use crate::definition::functions::{FunctionDefinition, KindDefinition};
+use crate::definition::functions::{FunctionDefinition, KindDefinition, Sourced};
 use crate::definition::{ConnectionSettings, Definition, TypeSettings};
+use crate::wasm;
 
 /// Puts a plan together.
 pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
@@ -88,7 +92,9 @@ fn open_functions(settings: &TypeSettings) -> Vec<FunctionPlan> {
 fn open_function(name: &str, function: &FunctionDefinition) -> Option<FunctionPlan> {
     let name = name.to_owned();
     let open: OpenFunction = match function.kind.clone() {
-        KindDefinition::Inside(_) | KindDefinition::Wasm(_) => return None,
+        KindDefinition::Inside(_) => return None,
+        KindDefinition::Wasm(_) if !function.call.spread => return None,
+        KindDefinition::Wasm(module) => open_spread(&name, module, &function.call),
         KindDefinition::Http(settings) => Box::new(move || Ok(http::start(&settings)?)),
         KindDefinition::Python(python) => {
             let name = name.clone();
@@ -96,6 +102,21 @@ fn open_function(name: &str, function: &FunctionDefinition) -> Option<FunctionPl
         }
     };
     Some(FunctionPlan { name, open })
+}
+
+/// One that is spread has a thread for each core at most.
+fn open_spread(name: &str, module: Sourced<WasmSettings>, call: &CallSettings) -> OpenFunction {
+    let (name, of) = (name.to_owned(), call.of.clone());
+    let yields = call.yields.first().unwrap_or(&name).clone();
+    Box::new(move || {
+        let host = wasm::host(&module).map_err(|problem| problem.message)?;
+        let form = match host.0.takes() {
+            Takes::Body => Form::Body,
+            Takes::Numbers(_) => Form::Numbers { of, yields },
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(spread::start(&name, host, form, threads))
+    })
 }
 
 /// `identity` is how the source shows itself: a client id, or a group.

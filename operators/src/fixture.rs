@@ -169,14 +169,16 @@ pub(crate) fn augmented(functions: &Functions, model: &Model, names: &[&str], up
         let event = batch.event(0);
         let (mut touched, mut emitted, mut failed) = (Touched::default(), Vec::new(), Vec::new());
         shadow.apply(&event, model, (&ClockSettings::default()).into(), &mut touched);
+        let mut augmentation = Augmentation::default();
         let mut written = Written {
+            augmentation: &mut augmentation,
             shadow: &mut shadow,
             touched: &mut touched,
             emitted: &mut emitted,
             failed: &mut failed,
         };
         let occasion = Occasion { event: &event, type_name: "press", at_us };
-        functions.run(&mut Augmentation::default(), model, &occasion, &mut written);
+        functions.run(model, &occasion, &mut written);
         let value = |name: &&str| {
             let value = model.property(name).and_then(|number| shadow.value(model, number));
             format!("{value:?}")

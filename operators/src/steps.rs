@@ -6,7 +6,7 @@ use crate::handler::{self, Augmented, DigitalEvents, Physical};
 use crate::shadowing::{Shadow, Shadowed, TimeSource, Touched};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
-use crate::waiting::{LateCall, Wanted};
+use crate::waiting::{LateCall, SoFar, Wanted};
 
 /// An update on its way through the steps.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,10 @@ pub fn apply<'o>(
     let Scratch { touched, emitted, wanted, .. } = scratch;
     let skipped = match definition.functions.outside().is_empty() {
         true => 0,
-        false => twin.waiting.call_late(&twin.shadow, &event, definition, &touched.taken, wanted),
+        false => {
+            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+            twin.waiting.call_late(so_far, &event, definition, &touched.taken, wanted)
+        }
     };
 
     // Step 4: the twin handler.
@@ -99,9 +102,9 @@ pub(crate) fn compute<'o>(
         TimeSource::Device | TimeSource::Arrival => event.head.physical_at.0,
     };
     let functions = &definition.functions;
-    let mut written = Written { shadow, touched, emitted, failed };
+    let mut written = Written { shadow, augmentation, touched, emitted, failed };
     let occasion = Occasion { event, type_name: &definition.name, at_us };
-    let refused = functions.run(augmentation, model, &occasion, &mut written);
+    let refused = functions.run(model, &occasion, &mut written);
     outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
     (shadowed, refused)
 }
@@ -118,7 +121,8 @@ pub fn apply_late(
 ) {
     scratch.clear();
     let Scratch { touched, emitted, failed, .. } = scratch;
-    let mut written = Written { shadow: &mut twin.shadow, touched, emitted, failed };
+    let (shadow, augmentation) = (&mut twin.shadow, &mut twin.augmentation);
+    let mut written = Written { shadow, augmentation, touched, emitted, failed };
     definition.functions.take(call.function(), outcome, &definition.model, &mut written);
     let event = call.event.event(0);
     let shadowed = Shadowed {

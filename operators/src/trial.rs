@@ -11,11 +11,11 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 use crate::batch::Event;
-use crate::functions::{Augmentation, Given, Outcome, Trial};
+use crate::functions::{Augmentation, Functions, Given, Outcome, Trial};
 use crate::shadowing::Shadow;
 use crate::steps::{Scratch, compute};
 use crate::twin::{Twin, TwinType};
-use crate::waiting::Waiting;
+use crate::waiting::{SoFar, Waiting};
 
 /// Updates whose other half is awaited, of one trial on one worker.
 const PAIRS_MAX: usize = 65_536;
@@ -36,10 +36,11 @@ pub fn trial_type(definition: &TwinType, trial: &Trial) -> TwinType {
 }
 
 impl TrialTwin {
-    /// Begins beside a twin, from how it is. `definition` is that of [`trial_type`].
-    pub fn new(twin: &Twin, definition: &TwinType) -> Self {
+    /// Begins beside a twin, from how it is, and from what the version in force keeps. `functions` are those of the
+    /// twin.
+    pub fn new(twin: &Twin, functions: &Functions, trial: &Trial) -> Self {
         let shadow = twin.waiting.ahead().unwrap_or(&twin.shadow).clone();
-        let augmentation = Augmentation::new(&definition.functions);
+        let augmentation = trial.begin(functions, &twin.augmentation);
         Self { begun: shadow.update(), shadow, augmentation, waiting: Waiting::default() }
     }
 
@@ -58,7 +59,8 @@ impl TrialTwin {
         given: &mut Vec<Given>,
     ) {
         let Scratch { touched, wanted, .. } = scratch;
-        if self.waiting.hold(&self.shadow, event, None, definition, touched, wanted) {
+        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation };
+        if self.waiting.hold(so_far, event, None, definition, touched, wanted) {
             // It may have been one too many.
             self.release(trial, definition, scratch, given);
         } else {
@@ -90,6 +92,8 @@ impl TrialTwin {
             let event = update.event.event(0);
             self.consolidate(&event, update.outcomes(), trial, definition, scratch, given);
         }
+        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation };
+        self.waiting.go_on(so_far, definition, &mut scratch.wanted);
     }
 
     fn consolidate<'o>(

@@ -69,6 +69,8 @@ pub struct FunctionView {
     pub version: u32,
     /// The properties that it writes, each with the version that gave it its value, where it has one.
     pub properties: Vec<(String, Option<u32>)>,
+    /// What it keeps of the twin, as JSON; none where it keeps nothing.
+    pub kept: Option<String>,
 }
 
 /// The line of a twin in a list.
@@ -249,10 +251,18 @@ fn functions(twin: &Twin, definition: &TwinType) -> Vec<FunctionView> {
         let name = definition.model.properties[usize::from(property)].name.clone();
         (name, twin.shadow.version(property))
     };
+    let names = definition.functions.names();
+    let number =
+        |function: &str| names.iter().position(|name| **name == *function).map(|number| number as u16);
+    let kept = |function: &str| {
+        let kept = definition.functions.kept_by(number(function)?, &twin.augmentation)?;
+        Some(kept.to_owned())
+    };
     let functions = definition.functions.versions().map(|(function, version, properties)| FunctionView {
         function: function.to_string(),
         version,
         properties: properties.into_iter().map(written).collect(),
+        kept: kept(function),
     });
     functions.collect()
 }

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Event, EventBatch};
-use crate::functions::{OnLate, Outcome, Outside, write_body};
+use crate::functions::{Augmentation, OnLate, Outcome, Outside, write_body};
 use crate::model::Model;
 use crate::shadowing::{Shadow, Touched};
 use crate::snapshot::{SnapshotError, require};
@@ -54,6 +54,18 @@ struct OpenCall {
     /// Its place among the functions outside.
     function: u16,
     outcome: Option<Outcome>,
+    /// What is to be told in a call that is not made yet, as it waits for what the one before keeps.
+    #[serde(skip)]
+    put_off: Option<Vec<u8>>,
+}
+
+/// The parts of a twin that say what a function is told.
+#[derive(Clone, Copy, Debug)]
+pub struct SoFar<'a> {
+    /// After its last consolidated update.
+    pub shadow: &'a Shadow,
+    /// What functions keep since then.
+    pub augmentation: &'a Augmentation,
 }
 
 /// A call of an update that did not wait for it.
@@ -114,7 +126,7 @@ impl Waiting {
     /// makes. `false` where it may go on at once.
     pub fn hold(
         &mut self,
-        shadow: &Shadow,
+        so_far: SoFar<'_>,
         event: &Event<'_>,
         at_us: Option<i64>,
         definition: &TwinType,
@@ -131,14 +143,23 @@ impl Waiting {
             }
         }
         let held = self.0.get_or_insert_default();
-        let ahead = held.ahead.get_or_insert_with(|| shadow.clone());
+        let ahead = held.ahead.get_or_insert_with(|| so_far.shadow.clone());
         touched.clear();
         let shadowed = ahead.apply(event, &definition.model, definition.clock, touched);
         let mut calls = Vec::new();
-        for (function, _) in (0..).zip(outside).filter(|(_, one)| waits(one) && one.runs_on(&touched.taken)) {
-            let body = body(event, shadowed.update, definition, ahead);
-            wanted.push(Wanted { function, update: shadowed.update, body });
-            calls.push(OpenCall { function, outcome: None });
+        for (function, one) in (0..).zip(outside).filter(|(_, one)| waits(one) && one.runs_on(&touched.taken))
+        {
+            let (update, body) = (shadowed.update, body(event, shadowed.update, definition, ahead));
+            let mut call = OpenCall { function, outcome: None, put_off: None };
+            let is_called = |waiting: &WaitingUpdate| waiting.call(function).is_some();
+            match one.keeps() && held.updates.iter().any(is_called) {
+                true => call.put_off = Some(body),
+                false => {
+                    let body = one.told(body, so_far.augmentation);
+                    wanted.push(Wanted { function, update, body });
+                }
+            }
+            calls.push(call);
         }
         if calls.is_empty() && !is_behind {
             // It is stale, or took nothing that a function asks for.
@@ -160,7 +181,7 @@ impl Waiting {
     /// are awaited already.
     pub fn call_late(
         &mut self,
-        shadow: &Shadow,
+        SoFar { shadow, augmentation }: SoFar<'_>,
         event: &Event<'_>,
         definition: &TwinType,
         taken: &[u16],
@@ -179,7 +200,7 @@ impl Waiting {
                 continue;
             }
             let update = shadow.update();
-            let body = body(event, update, definition, shadow);
+            let body = outside.told(body(event, update, definition, shadow), augmentation);
             let mut head = EventBatch::default();
             head.push(event.without_values());
             held.late.push(LateCall { update, event: head, function, body: body.clone() });
@@ -227,6 +248,29 @@ impl Waiting {
         update
     }
 
+    /// Makes the calls that have waited for what the calls before them keep. Updates that have all their answers
+    /// were taken before.
+    pub fn go_on(
+        &mut self,
+        SoFar { shadow, augmentation }: SoFar<'_>,
+        definition: &TwinType,
+        wanted: &mut Vec<Wanted>,
+    ) {
+        let Some(held) = &mut self.0 else { return };
+        for (function, one) in (0..).zip(definition.functions.outside()).filter(|(_, one)| one.keeps()) {
+            let numbers = shadow.update() + 1..;
+            let calls = numbers.zip(&mut held.updates).filter_map(|(update, waiting)| {
+                Some((update, waiting.calls.iter_mut().find(|call| call.function == function)?))
+            });
+            let first = { calls }.next();
+            if let Some((update, call)) = first
+                && let Some(body) = call.put_off.take()
+            {
+                wanted.push(Wanted { function, update, body: one.told(body, augmentation) });
+            }
+        }
+    }
+
     /// Nothing is waited for any more: every update is ready, without the answers that are not there.
     pub fn give_up(&mut self, reason: &str) {
         let Some(held) = &mut self.0 else { return };
@@ -237,17 +281,31 @@ impl Waiting {
 
     /// After a restore: the shadow ahead is made again, and every call that has no answer is to be made
     /// again.
-    pub fn resume(&mut self, shadow: &Shadow, definition: &TwinType, wanted: &mut Vec<Wanted>) {
+    pub fn resume(&mut self, so_far: SoFar<'_>, definition: &TwinType, wanted: &mut Vec<Wanted>) {
         let Some(held) = &mut self.0 else { return };
-        let mut ahead = shadow.clone();
+        let mut ahead = so_far.shadow.clone();
+        let mut called = Vec::new();
         let mut touched = Touched::default();
         for waiting in &mut held.updates {
             let event = waiting.event.event(0);
             touched.clear();
             let shadowed = ahead.apply(&event, &definition.model, definition.clock, &mut touched);
-            for call in waiting.calls.iter().filter(|call| call.outcome.is_none()) {
-                let body = body(&event, shadowed.update, definition, &ahead);
-                wanted.push(Wanted { function: call.function, update: shadowed.update, body });
+            for call in &mut waiting.calls {
+                let outside = &definition.functions.outside()[usize::from(call.function)];
+                let is_behind = outside.keeps() && called.contains(&call.function);
+                called.push(call.function);
+                if call.outcome.is_some() {
+                    continue;
+                }
+                let (function, update) = (call.function, shadowed.update);
+                let body = body(&event, update, definition, &ahead);
+                match is_behind {
+                    true => call.put_off = Some(body),
+                    false => {
+                        let body = outside.told(body, so_far.augmentation);
+                        wanted.push(Wanted { function, update, body });
+                    }
+                }
             }
         }
         let late = held.late.iter();
@@ -323,9 +381,15 @@ impl WaitingUpdate {
         self.calls.iter().all(|call| call.outcome.is_some())
     }
 
+    fn call(&self, function: u16) -> Option<&OpenCall> {
+        self.calls.iter().find(|call| call.function == function)
+    }
+
     fn give_up(&mut self, reason: &str) {
-        let open = self.calls.iter_mut().filter(|call| call.outcome.is_none());
-        open.for_each(|call| call.outcome = Some(Outcome::Failed(reason.to_owned())));
+        for call in self.calls.iter_mut().filter(|call| call.outcome.is_none()) {
+            call.outcome = Some(Outcome::Failed(reason.to_owned()));
+            call.put_off = None;
+        }
     }
 }
 

@@ -210,7 +210,7 @@ fn settings_that_do_not_go_with_a_module() {
             ", of: [t], timeout: 1s",
             expect![[r#"
             job.yaml:20:7: wasm answers at once: nothing waits for it, and nothing is late
-              help: beside `wasm` write of, yields and on_error; its limits stand under it
+              help: beside `wasm` write of, yields, on_error and keeps, or spread: true to have it called; its limits stand under it
             exit 78
         "#]],
         ),

@@ -10,7 +10,7 @@ use operators::functions::Outcome;
 use operators::handler;
 use operators::life_cycle::Phase;
 use operators::steps::{self, Scratch};
-use operators::waiting::Answered;
+use operators::waiting::{Answered, SoFar};
 
 use super::Twins;
 use crate::bins::Slot;
@@ -58,7 +58,8 @@ impl Twins {
         let Some((_, twin)) = self.bins.get_mut(slot) else { return false };
         let definition = &self.types[usize::from(twin.twin_type)];
         let Scratch { touched, wanted, .. } = &mut self.scratch.steps;
-        if !twin.waiting.hold(&twin.shadow, event, at_us, definition, touched, wanted) {
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        if !twin.waiting.hold(so_far, event, at_us, definition, touched, wanted) {
             return false;
         }
         self.make_calls(slot);
@@ -81,7 +82,8 @@ impl Twins {
     pub(super) fn resume_calls(&mut self, slot: Slot) {
         let Some((_, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
-        twin.waiting.resume(&twin.shadow, definition, &mut self.scratch.steps.wanted);
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        twin.waiting.resume(so_far, definition, &mut self.scratch.steps.wanted);
         self.make_calls(slot);
         self.resumed.push(slot);
     }
@@ -134,6 +136,12 @@ impl Twins {
         {
             let now_us = update.at_us.unwrap_or(now_us);
             self.consolidate(slot, update.event.event(0), now_us, update.outcomes());
+        }
+        if let Some((_, twin)) = self.bins.get_mut(slot) {
+            let definition = &self.types[usize::from(twin.twin_type)];
+            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+            twin.waiting.go_on(so_far, definition, &mut self.scratch.steps.wanted);
+            self.make_calls(slot);
         }
     }
 

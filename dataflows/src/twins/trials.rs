@@ -101,7 +101,7 @@ impl Twins {
                 }
                 Entry::Vacant(entry) => {
                     running.stats.twin();
-                    entry.insert(TrialTwin::new(twin, &running.definition))
+                    entry.insert(TrialTwin::new(twin, functions, trial))
                 }
             };
             beside.take(event, trial, &running.definition, scratch, given);

@@ -17,7 +17,14 @@ pub(super) fn spec(function: &FunctionDefinition) -> Result<FunctionSpec, Proble
     let kind = match &function.kind {
         KindDefinition::Inside(settings) => FunctionKind::Inside(settings.clone()),
         KindDefinition::Wasm(module) => {
-            FunctionKind::Hosted(wasm::host(module).map_err(|problem| problem.under("wasm"))?)
+            let host = wasm::host(module).map_err(|problem| problem.under("wasm"))?;
+            match function.call.spread {
+                true => {
+                    host.0.takes().check(&function.call)?;
+                    FunctionKind::Outside("wasm")
+                }
+                false => FunctionKind::Hosted(host),
+            }
         }
         KindDefinition::Http(_) => FunctionKind::Outside("http"),
         KindDefinition::Python(_) => FunctionKind::Outside("python"),
@@ -34,6 +41,10 @@ pub(super) fn spec(function: &FunctionDefinition) -> Result<FunctionSpec, Proble
 pub(super) fn check(function: &FunctionDefinition) -> Result<(), Problem> {
     if let Some(trial) = &function.trial {
         check(&trial.function)?;
+    }
+    if function.call.spread && matches!(function.kind, KindDefinition::Http(_) | KindDefinition::Python(_)) {
+        let message = format!("`{}` is called beside the workers anyway", function.kind.word());
+        return Err(Problem::new(message, "leave out `spread`").under("spread"));
     }
     match &function.kind {
         KindDefinition::Inside(_) | KindDefinition::Wasm(_) => Ok(()),

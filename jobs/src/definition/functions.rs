@@ -15,7 +15,8 @@ use super::reader::Reader;
 use crate::document::{Content, Entry, Node, unknown};
 
 /// Keys that stand beside the kind.
-pub(crate) const CALL_KEYS: [&str; 6] = ["of", "yields", "timeout", "on_late", "on_error", "waiting"];
+pub(crate) const CALL_KEYS: [&str; 8] =
+    ["of", "yields", "timeout", "on_late", "on_error", "waiting", "keeps", "spread"];
 /// Which version of the function it is. The job server writes it where a function was put while its job runs.
 const VERSION: &str = "version";
 /// A version that runs beside it, which the job server writes too.
@@ -80,13 +81,6 @@ impl KindDefinition {
             KindDefinition::Python(_) => "python",
             KindDefinition::Wasm(_) => "wasm",
         }
-    }
-}
-
-impl FunctionDefinition {
-    /// Whether it is called outside.
-    pub fn is_outside(&self) -> bool {
-        matches!(self.kind, KindDefinition::Http(_) | KindDefinition::Python(_))
     }
 }
 

@@ -392,6 +392,9 @@ pub struct FunctionOfTwin {
     is_breaker_open: bool,
     /// The properties that it writes, each with the version that gave it its value; null where it has none.
     properties: BTreeMap<String, Option<u32>>,
+    /// What it keeps of the twin from one update to the next; null where it keeps nothing.
+    #[schema(value_type = Object, nullable)]
+    kept: Value,
 }
 
 impl FunctionOfTwin {
@@ -404,6 +407,7 @@ impl FunctionOfTwin {
             version: one.version,
             is_breaker_open: status.is_some_and(|status| status.is_open),
             properties: one.properties.into_iter().collect(),
+            kept: one.kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default(),
         }
     }
 }

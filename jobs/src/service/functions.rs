@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::graft::{Graft, Place, graft, graft_trial};
 use crate::definition::secrets::from_environment;
-use crate::document::{self, Content, Document, Entry, Node, Span};
+use crate::document::{self, Span};
 use crate::findings::{Finding, Findings, Severity};
 use crate::job::Job;
 
@@ -181,20 +182,15 @@ impl FunctionVersions {
         let mut document = document::parse(name, text).map_err(|all| Findings::new(name, text, all))?;
         for one in self.0.values() {
             let Some(active) = one.active() else { continue };
-            let graft = match &active.source {
-                Source::Definition => None,
-                Source::Removed => Some(Graft::Remove),
-                Source::Put { text, .. } => {
-                    let function = document::parse(&one.name, text);
-                    let function = function.map_err(|all| Findings::new(&one.name, text, all))?;
-                    Some(Graft::Put(function.root))
-                }
+            let place = Place { twin_type: &one.twin_type, name: &one.name };
+            let change = match &active.source {
+                Source::Definition => Graft::Stay,
+                Source::Removed => Graft::Remove,
+                Source::Put { text, .. } => Graft::Put(text),
             };
-            put(&mut document, one, graft);
+            graft(&mut document, &place, change, one.property(), one.active)?;
             if let Some((trial, text)) = one.trial() {
-                let function = document::parse(&one.name, text);
-                let function = function.map_err(|all| Findings::new(&one.name, text, all))?;
-                put_trial(&mut document, one, trial, function.root);
+                graft_trial(&mut document, &place, trial, text)?;
             }
         }
         Job::from_document(document, Some(&from_environment))
@@ -241,152 +237,6 @@ impl Versions {
 
 fn key(twin_type: &str, name: &str) -> String {
     format!("{twin_type}/{name}")
-}
-
-enum Graft {
-    Remove,
-    Put(Node),
-}
-
-/// Has a document say what a version says, and which version it is.
-fn put(document: &mut Document, one: &Versions, graft: Option<Graft>) {
-    let span =
-        document.locate(&["types".into(), one.twin_type.clone(), "augmentation".into(), one.name.clone()]);
-    let Some(twin_type) = document.root.child_mut("types").and_then(|types| types.child_mut(&one.twin_type))
-    else {
-        return;
-    };
-    // What was declared with a version is there with later ones, so that they need not say it again.
-    if graft.is_some()
-        && let Some(kind) = one.property()
-    {
-        let properties = map_at(twin_type, "properties", span);
-        if !properties.iter().any(|entry| entry.key == one.name) {
-            let kind = entry("type", scalar(kind, span), span);
-            properties.push(entry(&one.name, Node { span, content: Content::Mapping(vec![kind]) }, span));
-        }
-    }
-    let functions = map_at(twin_type, "augmentation", span);
-    match graft {
-        Some(Graft::Remove) => functions.retain(|entry| entry.key != one.name),
-        Some(Graft::Put(mut node)) => {
-            // It is no part of this text: what is wrong with it is shown where it would stand.
-            move_to(&mut node, span);
-            match functions.iter_mut().find(|entry| entry.key == one.name) {
-                Some(entry) => entry.value = node,
-                None => functions.push(entry(&one.name, node, span)),
-            }
-        }
-        None => {}
-    }
-    if let Some(function) = functions.iter_mut().find(|entry| entry.key == one.name) {
-        set_version(&mut function.value, one.active, span);
-    }
-}
-
-/// Has a document say which version runs beside a function.
-fn put_trial(document: &mut Document, one: &Versions, trial: Trial, mut function: Node) {
-    let path = ["types".into(), one.twin_type.clone(), "augmentation".into(), one.name.clone()];
-    let span = document.locate(&path);
-    move_to(&mut function, span);
-    set_version(&mut function, trial.version, span);
-    let types = document.root.child_mut("types").and_then(|types| types.child_mut(&one.twin_type));
-    let functions = types.and_then(|one| one.child_mut("augmentation"));
-    if let Some(Node { content: Content::Mapping(entries), .. }) =
-        functions.and_then(|functions| functions.child_mut(&one.name))
-    {
-        let percent = Content::Scalar { text: trial.percent.to_string(), plain: true };
-        let parts =
-            vec![entry("percent", Node { span, content: percent }, span), entry("function", function, span)];
-        entries.retain(|entry| entry.key != "trial");
-        entries.push(entry("trial", Node { span, content: Content::Mapping(parts) }, span));
-    }
-}
-
-fn set_version(function: &mut Node, version: u32, span: Span) {
-    if let Content::Mapping(entries) = &mut function.content {
-        entries.retain(|entry| entry.key != "version");
-        let version = Content::Scalar { text: version.to_string(), plain: true };
-        entries.push(entry("version", Node { span, content: version }, span));
-    }
-}
-
-/// The entries of a map under a key, which is made where it is missing.
-fn map_at<'n>(node: &'n mut Node, key: &str, span: Span) -> &'n mut Vec<Entry> {
-    if !matches!(node.content, Content::Mapping(_)) {
-        node.content = Content::Mapping(Vec::new());
-    }
-    let Content::Mapping(entries) = &mut node.content else { unreachable!("it was made a map") };
-    if !entries.iter().any(|entry| entry.key == key) {
-        entries.push(entry(key, Node { span, content: Content::Mapping(Vec::new()) }, span));
-    }
-    let place = entries.iter().position(|entry| entry.key == key).expect("it is there");
-    let value = &mut entries[place].value;
-    if !matches!(value.content, Content::Mapping(_)) {
-        value.content = Content::Mapping(Vec::new());
-    }
-    match &mut value.content {
-        Content::Mapping(entries) => entries,
-        _ => unreachable!("it was made a map"),
-    }
-}
-
-fn entry(key: &str, value: Node, span: Span) -> Entry {
-    Entry { key: key.to_owned(), key_span: span, value }
-}
-
-fn scalar(text: &str, span: Span) -> Node {
-    Node { span, content: Content::Scalar { text: text.to_owned(), plain: false } }
-}
-
-fn move_to(node: &mut Node, span: Span) {
-    node.span = span;
-    match &mut node.content {
-        Content::Mapping(entries) => entries.iter_mut().for_each(|entry| {
-            entry.key_span = span;
-            move_to(&mut entry.value, span);
-        }),
-        Content::Sequence(items) => items.iter_mut().for_each(|item| move_to(item, span)),
-        Content::Scalar { .. } => {}
-    }
-}
-
-/// A source in Python as the function that it is put for: what stands beside it stays.
-pub(super) fn of_python(
-    definition: &str,
-    twin_type: &str,
-    name: &str,
-    code: &str,
-) -> Result<String, Findings> {
-    let document =
-        document::parse("job.yaml", definition).map_err(|all| Findings::new("job.yaml", definition, all))?;
-    let span = Span::default();
-    let before = document.find(&["types", twin_type, "augmentation", name]).cloned();
-    let mut function = before.unwrap_or(Node { span, content: Content::Mapping(Vec::new()) });
-    let python = map_at(&mut function, "python", span);
-    python.retain(|entry| entry.key != "code" && entry.key != "file");
-    python.push(entry("code", scalar(code, span), span));
-    if let Content::Mapping(entries) = &mut function.content {
-        // It may have been of another kind.
-        let beside = crate::definition::functions::CALL_KEYS;
-        entries.retain(|entry| entry.key == "python" || beside.contains(&entry.key.as_str()));
-    }
-    Ok(to_json(&function).to_string())
-}
-
-/// A node as JSON, which is YAML too.
-fn to_json(node: &Node) -> serde_json::Value {
-    match &node.content {
-        // Whoever reads it decides what a word without quotes is; a number is one either way.
-        Content::Scalar { text, plain: true } => {
-            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
-        }
-        Content::Scalar { text, plain: false } => text.as_str().into(),
-        Content::Sequence(items) => items.iter().map(to_json).collect(),
-        Content::Mapping(entries) => {
-            entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.value))).collect()
-        }
-    }
 }
 
 /// The type that has a function, or is to have one; a problem where a job has several and none is named.
@@ -505,15 +355,5 @@ mod tests {
         let bad = Source::Put { text: "{cel: \"temprature * 2.0\"}".into(), property: None };
         let findings = removed.with("device", "temperature_f", bad, 4).job(JOB).expect_err("it is mistyped");
         assert!(format!("{findings:?}").contains("temprature"), "{findings:?}");
-    }
-
-    #[test]
-    fn a_source_in_python_keeps_what_stands_beside_it() {
-        let job = "types:\n  press:\n    augmentation:\n      q: {http: {url: \"http://a\"}, of: [t], timeout: 2s}\n";
-        let text = of_python(job, "press", "q", "def f(state):\n    return {}\n").expect("it is YAML");
-        let expected = serde_json::json!({"of": ["t"], "timeout": "2s", "python": {"code": "def f(state):\n    return {}\n"}});
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), expected);
-        let new = of_python(job, "press", "r", "x").expect("it is YAML");
-        assert_eq!(new, r#"{"python":{"code":"x"}}"#);
     }
 }

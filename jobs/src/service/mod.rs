@@ -10,6 +10,7 @@
 mod changes;
 mod conflicts;
 mod functions;
+mod graft;
 mod putting;
 mod record;
 mod shadow_run;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::changes::How;
 use super::functions::{self, FunctionVersions, Source, Trial};
+use super::graft;
 use super::shadow_run::ShadowRun;
 use super::{Held, Service, ServiceError, job_of};
 use crate::definition::functions::KindDefinition;
@@ -81,8 +82,9 @@ impl Putting {
     fn text(self, held: &Held, twin_type: &str, function: &str) -> Result<String, ServiceError> {
         match self {
             Putting::Yaml(text) => Ok(text),
-            Putting::Python(code) => functions::of_python(&held.record.text, twin_type, function, &code)
-                .map_err(ServiceError::Invalid),
+            Putting::Python(code) => {
+                graft::of_python(&held.record.text, twin_type, function, &code).map_err(ServiceError::Invalid)
+            }
         }
     }
 }

@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::{FunctionSettings, HostHandle};
 
 /// Most updates of a twin that may wait for one function, whatever a job says.
 pub const WAITING_MAX: usize = 1_024;
+
+/// Most bytes that a function may keep of a twin, whatever a job says.
+pub const KEEPS_MAX: usize = 64 << 10;
 
 /// Keys of a function that stand beside its kind: `{http: {url: ...}, of: [temperature], timeout: 2s}`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -27,6 +31,10 @@ pub struct CallSettings {
     pub on_error: OnError,
     /// Most updates of one twin that wait for it. One more, and the oldest goes on without its answer.
     pub waiting: usize,
+    /// Most bytes of what it keeps of a twin from one update to the next; it keeps nothing where none is said.
+    pub keeps: Option<ByteSize>,
+    /// Whether one that runs in process leaves the worker of its twin, and is called on threads beside it.
+    pub spread: bool,
 }
 
 impl Default for CallSettings {
@@ -38,6 +46,8 @@ impl Default for CallSettings {
             on_late: OnLate::default(),
             on_error: OnError::default(),
             waiting: 64,
+            keeps: None,
+            spread: false,
         }
     }
 }

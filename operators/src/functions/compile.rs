@@ -1,6 +1,7 @@
 //! Functions of a type, from what a job says: each is checked by itself, then against what the others write.
 
 use super::hosted::Hosted;
+use super::kept::Kept;
 use super::result::Yields;
 use super::{
     CallSettings, Entry, FUNCTIONS_MAX, Function, FunctionKind, FunctionSettings, FunctionSpec, Functions,
@@ -43,6 +44,7 @@ impl<'a> Compiler<'a> {
             }
         }
         self.functions.mapped = self.mapped.to_vec();
+        self.functions.place_kept();
         if problems.is_empty() { Ok(self.functions) } else { Err(problems) }
     }
 
@@ -172,8 +174,21 @@ impl<'a> Compiler<'a> {
             }
             targets.push(target);
         }
+        let kept = Kept::compile(&spec.call, names)?;
         let on_error = spec.call.on_error;
-        Ok(Yields { function: self.number(), version: spec.version, targets, on_error })
+        Ok(Yields { function: self.number(), version: spec.version, targets, on_error, kept })
+    }
+}
+
+impl Functions {
+    /// What users' functions keep stands behind the memories of the others.
+    fn place_kept(&mut self) {
+        let hosted = self.hosted.iter_mut().map(|one| &mut one.yields);
+        let all = hosted.chain(self.outside.iter_mut().map(|one| &mut one.yields));
+        for kept in all.filter_map(|one| one.kept.as_mut()) {
+            kept.place = self.memories;
+            self.memories += 1;
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::{Number, Value as Json};
 
 use super::call::CallSettings;
+use super::kept::with_kept;
 use super::result::{Written, Yields};
 use super::{Functions, Occasion, Target, write_body};
 use crate::model::{Kind, Model, Value};
@@ -41,6 +42,29 @@ pub enum Takes {
     Numbers(usize),
     /// A JSON object.
     Body,
+}
+
+impl Takes {
+    /// Whether what stands beside a function goes with what it takes, or what to write instead.
+    pub fn check(self, call: &CallSettings) -> Result<(), Problem> {
+        let Takes::Numbers(count) = self else { return Ok(()) };
+        if call.keeps.is_some() {
+            let message = "a function that takes numbers keeps nothing";
+            let help = "have it take a JSON object and give another one";
+            return Err(Problem::new(message, help).under("keeps"));
+        }
+        if call.of.len() != count {
+            let message = format!("inputs of the function: {count}, properties in `of`: {}", call.of.len());
+            let help = "name its inputs in their order: of: [temperature, pressure]";
+            return Err(Problem::new(message, help).under("of"));
+        }
+        if call.yields.len() > 1 {
+            let message = format!("it gives one number, and `yields` names {}", call.yields.len());
+            let help = "name one, or have the function take a JSON object and give another one";
+            return Err(Problem::new(message, help).under("yields"));
+        }
+        Ok(())
+    }
 }
 
 /// A host, as settings hold it. Two are the same where they are one.
@@ -83,16 +107,21 @@ impl Hosted {
             of: call.of.clone(),
             yields: call.yields.clone(),
             on_error: call.on_error,
+            keeps: call.keeps,
             ..CallSettings::default()
         };
         if plain != *call {
             let message = format!("{kind} answers at once: nothing waits for it, and nothing is late");
-            let help = format!("beside `{kind}` write of, yields and on_error; its limits stand under it");
+            let help = format!(
+                "beside `{kind}` write of, yields, on_error and keeps, or spread: true to have it called; its limits \
+                 stand under it"
+            );
             return Err(Problem::new(message, help));
         }
         let takes = host.0.takes();
-        if let Takes::Numbers(count) = takes {
-            check_numbers(count, call, &yields, model)?;
+        takes.check(call)?;
+        if let Takes::Numbers(_) = takes {
+            check_numbers(call, &yields, model)?;
         }
         Ok(Self { host: host.clone(), takes, inputs, yields })
     }
@@ -119,7 +148,14 @@ impl Hosted {
 
     fn run_body(&self, body: &[u8], model: &Model, written: &mut Written<'_>) {
         let mut answer = Vec::new();
-        match self.host.0.call_body(body, &mut answer) {
+        let called = match self.yields.kept {
+            Some(kept) => {
+                let body = with_kept(body.to_vec(), kept, written.augmentation);
+                self.host.0.call_body(&body, &mut answer)
+            }
+            None => self.host.0.call_body(body, &mut answer),
+        };
+        match called {
             Ok(()) => self.yields.take_answer(self.yields.version, &answer, model, written),
             Err(reason) => self.yields.fail(reason, model, written),
         }
@@ -149,21 +185,11 @@ impl Functions {
 }
 
 /// Numbers come from properties that are numbers, in an order that the job says, and one goes where one may be.
-fn check_numbers(count: usize, call: &CallSettings, yields: &Yields, model: &Model) -> Result<(), Problem> {
-    if call.of.len() != count {
-        let message = format!("inputs of the function: {count}, properties in `of`: {}", call.of.len());
-        let help = "name its inputs in their order: of: [temperature, pressure]";
-        return Err(Problem::new(message, help).under("of"));
-    }
+fn check_numbers(call: &CallSettings, yields: &Yields, model: &Model) -> Result<(), Problem> {
     for (index, name) in call.of.iter().enumerate() {
         model.require_number(name).map_err(|problem| problem.under(index.to_string()).under("of"))?;
     }
-    let [target] = yields.targets[..] else {
-        let message = format!("it gives one number, and `yields` names {}", yields.targets.len());
-        let help = "name one, or have the function take a JSON object and give another one";
-        return Err(Problem::new(message, help).under("yields"));
-    };
-    match target {
+    match yields.targets[0] {
         Target::Property(number) => match &model.properties[usize::from(number)] {
             property if matches!(property.kind, Kind::Double | Kind::Integer) => Ok(()),
             property => {

@@ -12,6 +12,7 @@ mod cel;
 mod compile;
 mod ewma;
 mod hosted;
+mod kept;
 mod linear;
 mod mean;
 mod outlier;
@@ -28,7 +29,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use self::call::{CallSettings, FunctionKind, FunctionSpec, OnError, OnLate, TrialSpec, WAITING_MAX};
+pub use self::call::{
+    CallSettings, FunctionKind, FunctionSpec, KEEPS_MAX, OnError, OnLate, TrialSpec, WAITING_MAX,
+};
 pub use self::cel::CelSettings;
 pub use self::ewma::EwmaSettings;
 pub use self::hosted::{Host, HostHandle, Takes};
@@ -105,6 +108,8 @@ enum Memory {
     Ewma(ewma::Average),
     Rate(rate::Last),
     Threshold(threshold::Raised),
+    /// JSON, of a user's function; empty where there is nothing.
+    Kept(String),
 }
 
 /// What a function writes: a property, or an event of the type.
@@ -243,13 +248,7 @@ impl Functions {
 
     /// Runs the functions in process whose input the update took. Answers how many results were no
     /// finite number, or outside the range of their property, and were not taken.
-    pub fn run(
-        &self,
-        augmentation: &mut Augmentation,
-        model: &Model,
-        occasion: &Occasion<'_>,
-        written: &mut Written<'_>,
-    ) -> u64 {
+    pub fn run(&self, model: &Model, occasion: &Occasion<'_>, written: &mut Written<'_>) -> u64 {
         let at_us = occasion.at_us;
         let mut refused = 0;
         for entry in &self.all {
@@ -259,7 +258,7 @@ impl Functions {
             let Some(value) = written.shadow.value(model, entry.input).and_then(Value::as_number) else {
                 continue;
             };
-            let memory = augmentation.memory(entry.memory);
+            let memory = written.augmentation.memory(entry.memory);
             let Some(result) = entry.function.call(value, at_us, memory) else {
                 continue;
             };
@@ -299,7 +298,9 @@ impl Augmentation {
         if functions.memories == 0 {
             return Self::default();
         }
-        let memories = functions.all.iter().filter_map(|entry| entry.function.memory());
+        let numbers = functions.all.iter().filter_map(|entry| entry.function.memory());
+        let kept = functions.yields().filter(|one| one.kept.is_some());
+        let memories = numbers.chain(kept.map(|_| Memory::Kept(String::new())));
         Self { memories: Some(Box::new(memories.collect())) }
     }
 

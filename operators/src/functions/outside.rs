@@ -47,6 +47,11 @@ impl Outside {
             let help = format!("write a number of updates from 1 to {WAITING_MAX}");
             return Err(Problem::new(message, help).under("waiting"));
         }
+        if yields.kept.is_some() && call.on_late == OnLate::Previous {
+            let message = "a function that keeps something is called once it has answered the call before";
+            let help = "write on_late: wait, or skip";
+            return Err(Problem::new(message, help).under("on_late"));
+        }
         Ok(Self {
             name: name.into(),
             kind,

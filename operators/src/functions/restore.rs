@@ -39,6 +39,8 @@ pub enum MemoryKind {
     Last,
     /// Whether a limit is crossed.
     Raised,
+    /// What a user's function keeps, as JSON.
+    Kept,
 }
 
 /// Where a memory comes from when the functions have changed.
@@ -67,7 +69,14 @@ impl Functions {
                 settings: settings.map(|(key, value)| (key.to_owned(), value)).collect(),
             }
         };
-        self.all.iter().map(layout).collect()
+        let kept = self.yields().filter(|one| one.kept.is_some()).map(|one| FunctionLayout {
+            target: self.names[usize::from(one.function)].to_string(),
+            kind: "kept".to_owned(),
+            of: String::new(),
+            memory: Some(MemoryKind::Kept),
+            settings: BTreeMap::new(),
+        });
+        self.all.iter().map(layout).chain(kept).collect()
     }
 
     /// Names of the functions outside, by which calls in flight are known.
@@ -112,6 +121,7 @@ impl Memory {
             Memory::Ewma(_) => MemoryKind::Average,
             Memory::Rate(_) => MemoryKind::Last,
             Memory::Threshold(_) => MemoryKind::Raised,
+            Memory::Kept(_) => MemoryKind::Kept,
         }
     }
 
@@ -121,6 +131,7 @@ impl Memory {
             MemoryKind::Average => Memory::Ewma(Default::default()),
             MemoryKind::Last => Memory::Rate(Default::default()),
             MemoryKind::Raised => Memory::Threshold(Default::default()),
+            MemoryKind::Kept => Memory::Kept(String::new()),
         }
     }
 }
@@ -130,11 +141,13 @@ impl Augmentation {
     pub(crate) fn check(&self, kinds: impl Iterator<Item = MemoryKind>) -> Result<(), SnapshotError> {
         let memories = self.memories.as_deref().map_or(&[][..], Vec::as_slice);
         require(memories.iter().map(Memory::kind).eq(kinds), "it remembers what its functions do not")?;
-        let is_bounded = |memory: &Memory| match memory {
-            Memory::Samples(samples) => samples.values().len() <= SAMPLES_MAX,
-            _ => true,
-        };
-        require(memories.iter().all(is_bounded), "a function remembers too many values")
+        memories.iter().try_for_each(|memory| match memory {
+            Memory::Samples(samples) => {
+                require(samples.values().len() <= SAMPLES_MAX, "a function remembers too many values")
+            }
+            Memory::Kept(text) => super::kept::check(text),
+            Memory::Ewma(_) | Memory::Rate(_) | Memory::Threshold(_) => Ok(()),
+        })
     }
 
     /// The same twin's memories under other functions.

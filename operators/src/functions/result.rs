@@ -4,7 +4,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::call::OnError;
-use super::{Emitted, EmittedValue, Target};
+use super::kept::{KEY, Kept};
+use super::{Augmentation, Emitted, EmittedValue, Target};
 use crate::decode::scalar::{Scalar, check_structure, kind_name, number_scalar, typed};
 use crate::model::{Kind, Model, Property, Value};
 use crate::shadowing::{Shadow, Touched};
@@ -33,6 +34,8 @@ pub struct Failed {
 pub struct Written<'a> {
     /// S' on the way to S''.
     pub shadow: &'a mut Shadow,
+    /// What functions remember.
+    pub augmentation: &'a mut Augmentation,
     /// Properties that were taken, and those that changed.
     pub touched: &'a mut Touched,
     /// Events.
@@ -49,6 +52,7 @@ pub(super) struct Yields {
     pub(super) version: u32,
     pub(super) targets: Vec<Target>,
     pub(super) on_error: OnError,
+    pub(super) kept: Option<Kept>,
 }
 
 impl Yields {
@@ -84,9 +88,16 @@ impl Yields {
             target.check(&value, model)?;
             values.push(value);
         }
+        let kept = match self.kept.and_then(|kept| Some((kept, object.remove(KEY)?))) {
+            Some((kept, value)) => Some((kept, kept.text(&value)?)),
+            None => None,
+        };
         if let Some(name) = object.keys().next() {
             let known: Vec<&str> = self.targets.iter().map(|target| target.name(model)).collect();
             return Err(format!("the answer has `{name}`, and the function yields {}", known.join(", ")));
+        }
+        if let Some((kept, text)) = kept {
+            written.augmentation.keep(kept, text);
         }
         let pairs = self.targets.iter().zip(&values);
         pairs.for_each(|(target, value)| set(*target, value, version, model, written));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::call::{OnLate, TrialSpec};
-use super::{Emitted, EmittedValue, Failed, Functions, Outside, Target};
+use super::{Augmentation, Emitted, EmittedValue, Failed, Functions, Outside, Target};
 use crate::digital::write_value;
 use crate::model::Model;
 use crate::shadowing::Shadow;
@@ -75,6 +75,15 @@ impl Trial {
     pub fn sees(&self, hash: u64) -> bool {
         let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         (mixed as f64) < self.percent / 100.0 * (1u64 << 32) as f64
+    }
+
+    /// What it remembers of a twin at first: what the version in force keeps of it, where both keep something.
+    pub(crate) fn begin(&self, in_force: &Functions, augmentation: &Augmentation) -> Augmentation {
+        let mut begun = Augmentation::new(&self.functions);
+        if let Some(text) = in_force.kept_by(self.in_force, augmentation) {
+            self.functions.keep(0, &mut begun, text);
+        }
+        begun
     }
 
     /// Names of what it writes: properties and events.

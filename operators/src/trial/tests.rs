@@ -64,7 +64,8 @@ impl Driven {
         let definition = definition(in_force, trial);
         let beside_type = trial_type(&definition, &definition.functions.trials()[0]);
         let twin = Twin::new(0, &definition);
-        let beside = TrialTwin::new(&twin, &beside_type);
+        let functions = &definition.functions;
+        let beside = TrialTwin::new(&twin, functions, &functions.trials()[0]);
         let (scratch, pairs) = (Scratch::default(), Pairs::default());
         Self { definition, beside_type, twin, beside, scratch, pairs, second: 0, out: String::new() }
     }
@@ -217,7 +218,8 @@ fn where_the_version_in_force_is_late_its_answer_is_what_is_compared() {
 fn it_begins_from_the_twin_as_it_is_and_knows_nothing_of_before() {
     let mut driven = Driven::new(cel("t * 2.0", 1), cel("t * 3.0", 2));
     driven.update("t", 1);
-    let beside = TrialTwin::new(&driven.twin, &driven.beside_type);
+    let functions = &driven.definition.functions;
+    let beside = TrialTwin::new(&driven.twin, functions, &functions.trials()[0]);
     assert!(!beside.has(1) && beside.has(2));
 }
 

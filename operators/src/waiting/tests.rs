@@ -68,7 +68,8 @@ impl Driven {
         let batch = update.batch("p", &self.definition.model);
         let event = batch.event(0);
         let Scratch { touched, wanted, .. } = &mut self.scratch;
-        if self.twin.waiting.hold(&self.twin.shadow, &event, None, &self.definition, touched, wanted) {
+        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        if self.twin.waiting.hold(so_far, &event, None, &self.definition, touched, wanted) {
             self.release();
         } else {
             self.consolidate(&event, &[]);
@@ -79,7 +80,8 @@ impl Driven {
     fn note_calls(&mut self) {
         for Wanted { function, update, body } in self.scratch.wanted.drain(..) {
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-            self.out.0 += &format!("  call {function} of update {update}: {}\n", body["properties"]);
+            let kept = body.get("kept").map_or(String::new(), |kept| format!(" kept {kept}"));
+            self.out.0 += &format!("  call {function} of update {update}: {}{kept}\n", body["properties"]);
         }
     }
 
@@ -110,6 +112,9 @@ impl Driven {
             let outcomes: Vec<_> = update.outcomes().map(|(number, one)| (number, one.clone())).collect();
             self.consolidate(&update.event.event(0), &outcomes);
         }
+        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        self.twin.waiting.go_on(so_far, &self.definition, &mut self.scratch.wanted);
+        self.note_calls();
     }
 
     fn consolidate(&mut self, event: &Event<'_>, outcomes: &[(u16, Outcome)]) {
@@ -142,7 +147,8 @@ impl Driven {
         self.twin.write(&mut record);
         self.twin = adaptation.restore(&record).expect("it is a good record");
         self.out.0 += "restored\n";
-        self.twin.waiting.resume(&self.twin.shadow, &self.definition, &mut self.scratch.wanted);
+        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        self.twin.waiting.resume(so_far, &self.definition, &mut self.scratch.wanted);
         self.note_calls();
     }
 }
@@ -223,6 +229,96 @@ fn rule_6_2_calls_in_flight_are_made_again_after_a_restore() {
               call 0 of update 3: {"t":3}
             answer 3: {"q": 30}
               update 3 revision 3 at 6: t Some(3.0)/0 q Some(30.0)/3
+              call 0 of update 3: {"t":3}
+        "#]],
+    );
+}
+
+#[test]
+fn a_function_that_keeps_something_is_told_it_by_call_after_call() {
+    check(
+        r#"{"of": ["t"], "keeps": "20B"}"#,
+        |twin| {
+            twin.update("t", 1);
+            twin.update("t", 2);
+            twin.update("n", 7);
+            twin.update("t", 3);
+            twin.answer(1, r#"{"q": 10, "kept": {"sum": 1}}"#);
+            // What it keeps is in the checkpoint, and so is what waits for it.
+            twin.restore(r#"{"of": ["t"], "keeps": "20B"}"#);
+            twin.answer(2, r#"{"q": 20}"#);
+            twin.answer(4, r#"{"q": 30, "kept": {"sum": 1000000000000000}}"#);
+            twin.update("t", 4);
+            twin.answer(5, r#"{"kept": null}"#);
+            twin.update("t", 5);
+            twin.update("t", 6);
+            twin.answer(6, "timeout");
+        },
+        expect![[r#"
+              call 0 of update 1: {"t":1} kept null
+            answer 1: {"q": 10, "kept": {"sum": 1}}
+              update 1 revision 1 at 5: t Some(1.0)/0 q Some(10.0)/3
+              call 0 of update 2: {"t":2} kept {"sum":1}
+            restored
+              call 0 of update 2: {"t":2} kept {"sum":1}
+            answer 2: {"q": 20}
+              update 2 revision 2 at 6: t Some(2.0)/0 q Some(20.0)/3
+              update 3 revision 3 at 6: t Some(2.0)/0 q Some(20.0)/3
+              call 0 of update 4: {"t":3,"n":7} kept {"sum":1}
+            answer 4: {"q": 30, "kept": {"sum": 1000000000000000}}
+              update 4 revision 4 at 7: t Some(3.0)/0 q Some(20.0)/3
+              failed: it wants 24 bytes kept, at most 20
+              call 0 of update 5: {"t":4,"n":7} kept {"sum":1}
+            answer 5: {"kept": null}
+              update 5 revision 5 at 9: t Some(4.0)/0 q Some(20.0)/3
+              call 0 of update 6: {"t":5,"n":7} kept null
+            answer 6: timeout
+              update 6 revision 6 at 12: t Some(5.0)/0 q Some(20.0)/3
+              failed: timeout
+              call 0 of update 7: {"t":6,"n":7} kept null
+        "#]],
+    );
+    check(
+        r#"{"of": ["t"], "keeps": "1kB", "on_late": "skip"}"#,
+        |twin| {
+            twin.update("t", 1);
+            twin.answer(1, r#"{"q": 10, "kept": [1]}"#);
+            twin.update("t", 2);
+            twin.restore(r#"{"of": ["t"], "keeps": "2kB", "on_late": "skip"}"#);
+        },
+        expect![[r#"
+              update 1 revision 1 at 1: t Some(1.0)/0 q -
+              call 0 of update 1: {"t":1} kept null
+            answer 1: {"q": 10, "kept": [1]}
+              update 1 revision 2 at 2: t Some(1.0)/0 q Some(10.0)/3
+              update 2 revision 3 at 3: t Some(2.0)/0 q Some(10.0)/3
+              call 0 of update 2: {"t":2} kept [1]
+            restored
+              call 0 of update 2: {"t":2} kept [1]
+        "#]],
+    );
+    // One more than may wait: the oldest goes on, and the call behind it is made.
+    let (answered, waiting) = (r#"{"q": 1, "kept": 1}"#, r#"{"of": ["t"], "keeps": "9B", "waiting": 2}"#);
+    check(
+        waiting,
+        |twin| {
+            (1..=4).for_each(|t| twin.update("t", t));
+            twin.answer(3, answered);
+            twin.answer(2, answered);
+        },
+        expect![[r#"
+              call 0 of update 1: {"t":1} kept null
+              update 1 revision 1 at 3: t Some(1.0)/0 q -
+              failed: too many updates of the twin wait behind it
+              call 0 of update 2: {"t":2} kept null
+              update 2 revision 2 at 4: t Some(2.0)/0 q -
+              failed: too many updates of the twin wait behind it
+              call 0 of update 3: {"t":3} kept null
+            answer 3: {"q": 1, "kept": 1}
+              update 3 revision 3 at 5: t Some(3.0)/0 q Some(1.0)/3
+              call 0 of update 4: {"t":4} kept 1
+            answer 2: {"q": 1, "kept": 1}
+              forgotten
         "#]],
     );
 }

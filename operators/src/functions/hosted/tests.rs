@@ -292,7 +292,7 @@ fn slips_are_found_before_the_job_runs() {
         {"of": ["t", "n"]} => b: it gives a number, and `b` is none (declare b: {type: double})
         {"of": ["t", "n"]} => nowhere: there is no property `nowhere`, and no such event (declare it: properties: {nowhere: {type: double}}, or an event)
         {"of": ["t", "n"]} => t: `t` is written by a stream as well (give the function a property of its own)
-        {"timeout": "1s"} => f: fake answers at once: nothing waits for it, and nothing is late (beside `fake` write of, yields and on_error; its limits stand under it)
-        {"on_late": "skip"} => f: fake answers at once: nothing waits for it, and nothing is late (beside `fake` write of, yields and on_error; its limits stand under it)
+        {"timeout": "1s"} => f: fake answers at once: nothing waits for it, and nothing is late (beside `fake` write of, yields, on_error and keeps, or spread: true to have it called; its limits stand under it)
+        {"on_late": "skip"} => f: fake answers at once: nothing waits for it, and nothing is late (beside `fake` write of, yields, on_error and keeps, or spread: true to have it called; its limits stand under it)
     "#]].assert_eq(&found.concat());
 }
