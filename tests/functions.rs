@@ -96,6 +96,63 @@ archive: {{path: archive}}
     crate::resumed::check(prepare);
 }
 
+/// Steps 2 and 3 as functions (the paper's serverless chain): what a message maps goes to one, what that answers is the
+/// twin's, and goes to another. The same on every layout, and stopped half-way.
+#[test]
+fn a_chain_of_functions_is_the_logic_of_a_twin() {
+    let endpoint = doubling();
+    let job = format!(
+        r#"
+job: chain
+connections: {{plant: {{file: {{path: input.jsonl, clock: recorded}}}}, out: {{file: {{path: out.jsonl}}}}}}
+types:
+  press:
+    properties: {{t: {{type: double, range: [0, 100]}}, n: {{type: integer}}, q: {{type: double}}}}
+    physical:
+      s: {{from: plant, topics: ["press/{{twin}}"], at: {{pointer: /at, format: unix_ms}}, properties: {{t: /t, n: /n}}, expected_rate: 1/s}}
+    shadow: {{python: {{file: shadow.py, processes: 2}}, on_error: dead_letter}}
+    augmentation: {{q: {{http: {{url: "{}", concurrency: 8}}, of: [t]}}}}
+    entanglement: {{window: 20s, desired_timeliness: 1s}}
+digital: [{{to: out}}]
+archive: {{path: archive}}
+"#,
+        endpoint.url
+    );
+    let shadow = "def f(state):\n    if state['t'] % 50 == 7:\n        raise ValueError('it is odd')\n    \
+                  return {'t': state['t'] * 0.5, 'n': state.update}\n";
+    let mut input = String::new();
+    for number in 0..400 {
+        let (at, twin) = (1_000_000 + number * 97, number * 7 % 11);
+        let line = format!(
+            r#"{{"topic":"press/p{twin}","arrived_at":{at},"payload":{{"at":{at},"t":{}}}}}"#,
+            number % 100
+        );
+        writeln!(input, "{line}").expect("text takes all");
+    }
+    let prepare = |work: &Path| {
+        for (name, text) in [("job.yaml", job.as_str()), ("input.jsonl", &input), ("shadow.py", shadow)] {
+            std::fs::write(work.join(name), text).expect("the folder is ours");
+        }
+    };
+    let outcome = check_layouts(prepare);
+    let state = &outcome.archive["state"];
+    let odd = (0..400).filter(|number| number % 50 == 7).count();
+    assert_eq!((state.rows.len(), rows(&outcome.archive, "dead_letters")), (400 - odd, odd));
+    for ((t, q), (n, update)) in state
+        .cells("t")
+        .into_iter()
+        .zip(state.cells("q"))
+        .zip(state.cells("n").into_iter().zip(state.cells("update")))
+    {
+        assert_eq!(q.as_f64(), t.as_f64().map(|t| t * 2.0));
+        assert_eq!(n, update);
+    }
+    let sum = |name: &str| -> f64 { state.cells(name).iter().filter_map(|cell| cell.as_f64()).sum() };
+    let told = (0..400).map(|number| f64::from(number % 100)).filter(|t| t % 50.0 != 7.0);
+    assert_eq!(sum("q"), told.sum::<f64>());
+    crate::resumed::check(prepare);
+}
+
 /// The job of the live tests with a function outside.
 fn site(broker: &Broker, endpoint: &Endpoint, more: &str) -> Site {
     let properties = "properties: {t: {type: double}, q: {type: double}}";

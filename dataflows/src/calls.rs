@@ -27,7 +27,8 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// The functions outside of each type, as a process opened them, and what is counted of each function.
 #[derive(Clone, Default)]
 pub struct OpenFunctions {
-    /// By type, then by the function's place among those outside of the type; behind them those that are tried out.
+    /// By type, then by the function's place among those outside of the type; behind them those that are tried out, and
+    /// step 2.
     pub(crate) outside: Vec<Vec<Arc<dyn FunctionRunner>>>,
     /// By type, then by the function's number.
     pub(crate) stats: Vec<Vec<Arc<FunctionStats>>>,
@@ -160,11 +161,12 @@ impl Calls {
         definition: &TwinType,
         wanted: Wanted,
     ) {
-        let outside = &definition.functions.outside()[usize::from(wanted.function)];
+        let functions = &definition.functions;
+        let Some(outside) = functions.called_at(wanted.function) else { return };
         if let Some(stats) = self.stats(twin_type, outside.number()) {
             add(&stats.calls, 1);
         }
-        let place = usize::from(wanted.function);
+        let place = functions.runner_at(wanted.function);
         self.send(slot, twin_type, twin, (outside, place, None), wanted);
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connectors::function::FunctionRunner;
 use operators::adaptation::Adaptation;
-use operators::functions::Trial;
+use operators::functions::{SHADOWING_PLACE, Trial};
 use operators::layout::Layout;
 use operators::twin::TwinType;
 
@@ -41,9 +41,8 @@ pub(crate) fn open_functions(
         let known =
             |name: &str| before.iter().find(|entry| entry.twin_type == one.name && entry.name == name);
         let trials = one.functions.trials();
-        let called = one.functions.outside().iter().chain(trials.iter().flat_map(Trial::outside));
         let mut runners: Vec<Arc<dyn FunctionRunner>> = Vec::new();
-        for (plan, outside) in plans.next().unwrap_or_default().into_iter().zip(called) {
+        for (plan, outside) in plans.next().unwrap_or_default().into_iter().zip(one.functions.called()) {
             let FunctionPlan { name, open } = plan;
             let kept = known(&name).and_then(|entry| entry.runner_of(outside.version()));
             runners.push(match kept {
@@ -62,7 +61,9 @@ pub(crate) fn open_functions(
         };
         let mut of_type = Vec::new();
         for (name, version, _) in one.functions.versions() {
-            let place = one.functions.outside().iter().position(|outside| outside.name == *name);
+            let outside = one.functions.outside().iter().position(|outside| outside.name == *name);
+            let shadowing = one.functions.shadowing().filter(|one| one.name == *name);
+            let place = outside.or(shadowing.map(|_| one.functions.runner_at(SHADOWING_PLACE)));
             of_type.push(FunctionEntry {
                 twin_type: one.name.clone(),
                 name: name.to_string(),

@@ -278,6 +278,15 @@ impl Twins {
             self.counts.done_dropped += 1;
             return;
         }
+        let definition = &self.types[usize::from(twin.twin_type)];
+        match definition.functions.shadowing().is_some() || twin.waiting.holds_unshadowed() {
+            true => self.hold_unshadowed(slot, &event, at_us, now_us),
+            false => self.apply_known(slot, event, now_us, at_us),
+        }
+    }
+
+    /// The same of one whose values are known.
+    fn apply_known(&mut self, slot: Slot, event: Event<'_>, now_us: i64, at_us: Option<i64>) {
         if !self.trials.are_none() {
             self.try_out(slot, &event);
         }

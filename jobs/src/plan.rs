@@ -14,7 +14,7 @@ use dataflows::plan::{
 };
 use dataflows::spread::{self, Form};
 use operators::decode::Decoder;
-use operators::functions::{CallSettings, Takes};
+use operators::functions::{CallSettings, SHADOWING, Takes};
 
 use crate::checks::{Checked, SinkOf, client_id, group};
 use crate::definition::functions::{FunctionDefinition, KindDefinition, Sourced};
@@ -79,14 +79,18 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
     }
 }
 
-/// Functions outside of a type, in the order of the job; behind them those that are tried out.
+/// Functions outside of a type, in the order of the job; behind them those that are tried out, and step 2.
 fn open_functions(settings: &TypeSettings) -> Vec<FunctionPlan> {
     let in_force = settings.augmentation.iter();
     let tried_out = settings.augmentation.iter().filter_map(|(name, function)| {
         let trial = function.trial.as_ref()?;
         Some((name, &trial.function))
     });
-    in_force.chain(tried_out).filter_map(|(name, function)| open_function(name, function)).collect()
+    let functions = in_force.map(|(name, function)| (name.as_str(), function));
+    let tried_out = tried_out.map(|(name, function)| (name.as_str(), function));
+    let shadowing = settings.shadow.iter().map(|function| (SHADOWING, function));
+    let all = functions.chain(tried_out).chain(shadowing);
+    all.filter_map(|(name, function)| open_function(name, function)).collect()
 }
 
 fn open_function(name: &str, function: &FunctionDefinition) -> Option<FunctionPlan> {

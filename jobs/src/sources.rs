@@ -81,20 +81,35 @@ fn files(root: &mut Node) -> Vec<(Vec<String>, &mut Entry)> {
     for twin_type in children(root).iter_mut().filter(|entry| entry.key == "types") {
         for twin_type in children(&mut twin_type.value) {
             let type_name = twin_type.key.clone();
-            let functions = children(&mut twin_type.value).iter_mut().filter(|one| one.key == "augmentation");
-            for function in functions.flat_map(|entry| children(&mut entry.value)) {
-                let name = function.key.clone();
-                let kinds = children(&mut function.value).iter_mut();
-                for kind in kinds.filter(|entry| KINDS.contains(&entry.key.as_str())) {
-                    let path = ["types", &type_name, "augmentation", &name, &kind.key, "file"];
-                    let path: Vec<String> = path.map(str::to_owned).to_vec();
-                    let file = children(&mut kind.value).iter_mut().find(|entry| entry.key == "file");
-                    found.extend(file.map(|file| (path, file)));
+            for part in children(&mut twin_type.value) {
+                match part.key.as_str() {
+                    "augmentation" => {
+                        for function in children(&mut part.value) {
+                            found.extend(files_of(&[&type_name, "augmentation"], function));
+                        }
+                    }
+                    "shadow" => found.extend(files_of(&[&type_name], part)),
+                    _ => {}
                 }
             }
         }
     }
     found
+}
+
+/// Those of one function, which stands in `place` of the types.
+fn files_of<'d>(
+    place: &[&str],
+    function: &'d mut Entry,
+) -> impl Iterator<Item = (Vec<String>, &'d mut Entry)> + use<'d> {
+    let above: Vec<String> = ["types"].iter().chain(place).map(|key| (*key).to_owned()).collect();
+    let name = function.key.clone();
+    let kinds = children(&mut function.value).iter_mut();
+    kinds.filter(|entry| KINDS.contains(&entry.key.as_str())).filter_map(move |kind| {
+        let path = above.iter().cloned().chain([name.clone(), kind.key.clone(), "file".to_owned()]);
+        let file = children(&mut kind.value).iter_mut().find(|entry| entry.key == "file")?;
+        Some((path.collect(), file))
+    })
 }
 
 fn children(node: &mut Node) -> &mut [Entry] {

@@ -110,6 +110,21 @@ pub struct HeadParts {
     pub live: bool,
 }
 
+impl From<&Head> for HeadParts {
+    fn from(head: &Head) -> Self {
+        Self {
+            position: head.position,
+            element: head.element,
+            physical_at: head.physical_at,
+            claimed: head.claimed,
+            arrived_at: head.arrived_at,
+            twin_type: head.twin_type,
+            stream: head.stream,
+            live: head.live,
+        }
+    }
+}
+
 /// Where an event that is being written began, so that it can be taken back whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {

@@ -92,7 +92,7 @@ impl TypeLayout {
             properties: definition.model.properties.iter().map(PropertyLayout::of).collect(),
             events: definition.model.events.clone(),
             functions: definition.functions.layouts(&definition.model),
-            called: definition.functions.called(),
+            called: definition.functions.called_names(),
             streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
             window_us: definition.terms.window_us,
         }

@@ -17,7 +17,7 @@ use crate::twin::Twin;
 
 /// Version of the record. It grows when the bytes of a
 /// record change their meaning.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Why the bytes are not the record of a twin.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -66,8 +66,19 @@ impl Twin {
         match version {
             // Nothing waited when those were written, which is one byte at the end since.
             1 => Self::read_present(&[bytes, &[0]].concat()),
+            2 => Self::read_second(bytes),
             VERSION => Self::read_present(bytes),
             _ => Err(SnapshotError::Unknown(version)),
+        }
+    }
+
+    /// No event waited for step 2 when those were written. Where something waits, that is one byte at the end since.
+    fn read_second(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let padded = [bytes, &[0]].concat();
+        let (twin, rest): (Self, _) = postcard::take_from_bytes(&padded)?;
+        match (rest.len(), twin.waiting.is_empty()) {
+            (0, false) | (1, true) => Ok(twin),
+            (length, _) => Err(SnapshotError::TooLong(length.saturating_sub(1))),
         }
     }
 

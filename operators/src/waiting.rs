@@ -17,11 +17,16 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Event, EventBatch};
-use crate::functions::{Augmentation, OnLate, Outcome, Outside, write_body};
+use crate::functions::{Augmentation, OnLate, Outcome, Outside, SHADOWING_PLACE, write_body};
 use crate::model::Model;
 use crate::shadowing::{Shadow, Touched};
 use crate::snapshot::{SnapshotError, require};
 use crate::twin::TwinType;
+
+mod unshadowed;
+
+pub use unshadowed::Known;
+use unshadowed::Unshadowed;
 
 /// The part of a twin's record that holds what waits. Most twins wait for nothing: eight bytes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +41,8 @@ struct Held {
     /// The shadow after the newest update that waits; made again after a restore.
     #[serde(skip)]
     ahead: Option<Shadow>,
+    /// Events that wait for step 2. They stand last, as records of version 2 have none.
+    unshadowed: VecDeque<Unshadowed>,
 }
 
 /// An update that waits.
@@ -119,7 +126,8 @@ impl Waiting {
 
     /// How many updates wait, and how many answers to others are awaited.
     pub fn counts(&self) -> (usize, usize) {
-        self.0.as_ref().map_or((0, 0), |held| (held.updates.len(), held.late.len()))
+        let counts = |held: &Held| (held.updates.len() + held.unshadowed.len(), held.late.len());
+        self.0.as_deref().map_or((0, 0), counts)
     }
 
     /// Holds an event where it has to wait, for an answer of its own or behind another; says which calls it
@@ -214,6 +222,12 @@ impl Waiting {
     /// consolidated update.
     pub fn answer(&mut self, update: u64, function: u16, outcome: Outcome, done: u64) -> Answered {
         let Some(held) = &mut self.0 else { return Answered::Forgotten };
+        if function == SHADOWING_PLACE {
+            return match held.answer_unshadowed(update, outcome, done) {
+                true => Answered::Waiting,
+                false => Answered::Forgotten,
+            };
+        }
         let place = update.checked_sub(done + 1).and_then(|place| usize::try_from(place).ok());
         if let Some(waiting) = place.and_then(|place| held.updates.get_mut(place)) {
             let call = waiting.calls.iter_mut().find(|call| call.function == function);
@@ -274,6 +288,7 @@ impl Waiting {
     /// Nothing is waited for any more: every update is ready, without the answers that are not there.
     pub fn give_up(&mut self, reason: &str) {
         let Some(held) = &mut self.0 else { return };
+        held.unshadowed.iter_mut().for_each(|event| event.give_up(reason));
         held.updates.iter_mut().for_each(|update| update.give_up(reason));
         held.late.clear();
         self.let_go();
@@ -315,11 +330,14 @@ impl Waiting {
             body: call.body.clone(),
         }));
         held.ahead = (!held.updates.is_empty()).then_some(ahead);
+        held.resume_unshadowed(so_far, definition, wanted);
         self.let_go();
     }
 
     fn let_go(&mut self) {
-        if self.0.as_ref().is_some_and(|held| held.updates.is_empty() && held.late.is_empty()) {
+        let is_over =
+            |held: &Held| held.updates.is_empty() && held.late.is_empty() && held.unshadowed.is_empty();
+        if self.0.as_deref().is_some_and(is_over) {
             self.0 = None;
         }
     }
@@ -335,6 +353,9 @@ impl Waiting {
                 waiting.calls.iter().all(|call| is_known(call.function)),
                 "an update waits for no function",
             )?;
+        }
+        for waiting in &held.unshadowed {
+            require(waiting.event.is_sound(sizes), "an event that waits is damaged")?;
         }
         for call in &held.late {
             require(call.event.is_sound(sizes), "an update that was called for is damaged")?;
@@ -356,6 +377,9 @@ impl Waiting {
                     }
                     None => false,
                 });
+            }
+            for waiting in &mut held.unshadowed {
+                waiting.event = waiting.event.adapt(change);
             }
             held.late.retain_mut(|call| match number(call.function) {
                 Some(now) => {

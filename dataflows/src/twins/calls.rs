@@ -6,7 +6,7 @@ use std::sync::Arc;
 use connectors::function::Inbox;
 use operators::batch::Event;
 use operators::decode::DeadLetter;
-use operators::functions::Outcome;
+use operators::functions::{Outcome, SHADOWING_PLACE};
 use operators::handler;
 use operators::life_cycle::Phase;
 use operators::steps::{self, Scratch};
@@ -39,13 +39,14 @@ impl Twins {
 
     /// Whether twins of some type call functions outside.
     pub(crate) fn call_outside(&self) -> bool {
-        self.types.iter().any(|one| !one.functions.outside().is_empty())
+        self.types.iter().any(|one| one.functions.called().next().is_some())
     }
 
     /// Takes the answers that have come. `now_us` stamps what goes on by them.
     pub(crate) fn take_answers(&mut self, now_us: i64) {
         for slot in std::mem::take(&mut self.resumed) {
             self.release(slot, now_us);
+            self.release_unshadowed(slot, now_us);
         }
         for (of, outcome) in self.calls.take() {
             self.take_answer(of, outcome, now_us);
@@ -66,6 +67,32 @@ impl Twins {
         // It may have been one too many.
         self.release(slot, now_us);
         true
+    }
+
+    /// Holds an event until step 2, which is a function outside, has its values.
+    pub(super) fn hold_unshadowed(&mut self, slot: Slot, event: &Event<'_>, at_us: Option<i64>, now_us: i64) {
+        let Some((_, twin)) = self.bins.get_mut(slot) else { return };
+        let definition = &self.types[usize::from(twin.twin_type)];
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        let wanted = &mut self.scratch.steps.wanted;
+        twin.waiting.hold_unshadowed(so_far, event, at_us, definition, wanted);
+        self.make_calls(slot);
+        // It may have been one too many.
+        self.release_unshadowed(slot, now_us);
+    }
+
+    /// Takes the events whose values are known, in their order.
+    fn release_unshadowed(&mut self, slot: Slot, now_us: i64) {
+        while let Some((_, twin)) = self.bins.get_mut(slot)
+            && let twin_type = twin.twin_type
+            && let Some(known) = twin.waiting.take_shadowed(&self.types[usize::from(twin_type)])
+        {
+            self.will_change(slot);
+            let event = known.event.event(0);
+            self.apply_known(slot, event, known.at_us.unwrap_or(now_us), known.at_us);
+            self.scratch.steps.failed.extend(known.failed);
+            self.count_failed(twin_type, &event);
+        }
     }
 
     /// Makes the calls that a step has asked for.
@@ -95,6 +122,12 @@ impl Twins {
         {
             twin.waiting.give_up(reason);
             self.release(slot, now_us);
+            // Those that had no values yet are updates now, and may wait in their turn.
+            self.release_unshadowed(slot, now_us);
+            if let Some((_, twin)) = self.bins.get_mut(slot) {
+                twin.waiting.give_up(reason);
+            }
+            self.release(slot, now_us);
         }
     }
 
@@ -108,6 +141,7 @@ impl Twins {
         let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
         match twin.waiting.answer(update, function, outcome, twin.shadow.update()) {
+            Answered::Waiting if function == SHADOWING_PLACE => self.release_unshadowed(slot, now_us),
             Answered::Waiting => self.release(slot, now_us),
             Answered::Late(call, outcome) if twin.life_cycle.phase() < Phase::Done => {
                 let wake_before_us = twin.handled.wake_us;
@@ -121,7 +155,7 @@ impl Twins {
                 self.count_failed(of.twin_type, &call.event.event(0));
             }
             Answered::Late(..) | Answered::Forgotten => {
-                let number = definition.functions.outside().get(usize::from(function));
+                let number = definition.functions.called_at(function);
                 let stats = number.and_then(|one| self.calls.stats(of.twin_type, one.number()));
                 stats.into_iter().for_each(|stats| add(&stats.forgotten, 1));
             }

@@ -179,11 +179,23 @@ impl Compiler<'_> {
             }
         }
         match Functions::compile(&specs, model, &mapped) {
-            Ok(functions) => are_good.then_some(functions),
+            Ok(functions) => self.with_shadowing(functions).filter(|_| are_good),
             Err(problems) => {
                 for problem in problems {
                     self.error(problem.under("augmentation"));
                 }
+                None
+            }
+        }
+    }
+
+    fn with_shadowing(&mut self, functions: Functions) -> Option<Functions> {
+        let Some(function) = &self.settings.shadow else { return Some(functions) };
+        let checked = functions::check(function).and_then(|()| functions::spec(function));
+        match checked.and_then(|spec| functions.with_shadowing(&spec)) {
+            Ok(functions) => Some(functions),
+            Err(problem) => {
+                self.error(problem.under("shadow"));
                 None
             }
         }

@@ -93,6 +93,8 @@ pub struct TypeSettings {
     pub physical: IndexMap<String, StreamSettings>,
     /// Functions, by the property or event that they write.
     pub augmentation: IndexMap<String, FunctionDefinition>,
+    /// Step 2, where it is a function outside.
+    pub shadow: Option<FunctionDefinition>,
     /// How fresh and complete a twin must be.
     pub entanglement: EntanglementSettings,
 }

@@ -10,13 +10,14 @@ use crate::findings::{Finding, Severity};
 
 const KEYS: [&str; 9] =
     ["job", "tenant", "shared", "connections", "types", "digital", "archive", "checkpoint", "limits"];
-const TYPE_KEYS: [&str; 8] = [
+const TYPE_KEYS: [&str; 9] = [
     "attributes",
     "properties",
     "events",
     "relationships",
     "actions",
     "physical",
+    "shadow",
     "augmentation",
     "entanglement",
 ];
@@ -84,6 +85,8 @@ fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
             "relationships" => settings.model.relationships = reader.map(entry),
             "actions" => settings.model.actions = reader.map(entry),
             "physical" => settings.physical = reader.map(entry),
+            // The path has its key already.
+            "shadow" => settings.shadow = super::functions::read(reader, entry),
             "augmentation" => settings.augmentation = functions(reader, entry),
             "entanglement" => settings.entanglement = reader.value(entry).unwrap_or_default(),
             _ => {}

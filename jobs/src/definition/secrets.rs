@@ -77,6 +77,7 @@ fn places(document: &Document) -> Vec<Vec<String>> {
     let owned = |path: &[&str]| path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
     let mut places = vec![owned(&["connections"]), owned(&["archive", "path"])];
     for twin_type in keys(document, &["types"]) {
+        places.push(owned(&["types", twin_type, "shadow", "http"]));
         for function in keys(document, &["types", twin_type, "augmentation"]) {
             places.push(owned(&["types", twin_type, "augmentation", function, "http"]));
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use connectors::clock::{Clock, SystemClock};
 use dataflows::ask::Question;
+use operators::functions::SHADOWING;
 use serde::Serialize;
 use tracing::info;
 use utoipa::ToSchema;
@@ -107,7 +108,7 @@ pub struct FunctionVersion {
 }
 
 impl Service {
-    /// The functions of a job, in the order of its definition; removed ones last.
+    /// The functions of a job, in the order of its definition, step 2 among them where it is one; removed ones last.
     pub fn functions(&self, name: &str) -> Result<Vec<FunctionState>, ServiceError> {
         let jobs = self.jobs();
         let held = jobs.get(name).ok_or_else(|| ServiceError::Unknown(name.to_owned()))?;
@@ -144,8 +145,10 @@ impl Service {
         let types = held.definition.types.iter();
         let mut all: Vec<FunctionState> = types
             .flat_map(|(twin_type, one)| {
-                let functions = one.augmentation.iter();
-                functions.map(move |(function, definition)| (twin_type, function, &definition.kind))
+                let functions = one.augmentation.iter().map(|(name, function)| (name.as_str(), function));
+                let shadowing = one.shadow.iter().map(|function| (SHADOWING, function));
+                let all = shadowing.chain(functions);
+                all.map(move |(function, definition)| (twin_type, function, &definition.kind))
             })
             .map(|(twin_type, function, kind)| state(twin_type, function, Some(kind)))
             .collect();

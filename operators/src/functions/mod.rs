@@ -21,6 +21,7 @@ mod rate;
 pub(crate) mod restore;
 mod result;
 mod samples;
+mod shadowing;
 mod threshold;
 mod trial;
 
@@ -39,10 +40,11 @@ pub use self::linear::LinearSettings;
 pub use self::mean::MeanSettings;
 pub use self::outlier::OutlierSettings;
 pub use self::outside::Outside;
-pub(crate) use self::outside::write_body;
+pub(crate) use self::outside::{write_body, write_event};
 pub use self::rate::RateSettings;
 pub use self::restore::{FunctionLayout, MemoryKind};
 pub use self::result::{Failed, Outcome, Written};
+pub use self::shadowing::{SHADOWING, SHADOWING_PLACE};
 pub use self::threshold::ThresholdSettings;
 pub use self::trial::{Given, Trial};
 
@@ -129,6 +131,8 @@ pub struct Functions {
     outside: Vec<Outside>,
     /// Versions that run beside others.
     trials: Vec<Trial>,
+    /// Step 2, where it is a function outside.
+    shadowing: Option<Outside>,
     /// Properties that functions may see: those that streams map.
     mapped: Vec<u16>,
     /// Names by their numbers.
@@ -204,7 +208,7 @@ impl Functions {
 
     /// Recorded input waits for every answer, however long it takes (rule 2.3).
     pub fn wait_for_all(&mut self) {
-        for outside in &mut self.outside {
+        for outside in self.outside.iter_mut().chain(&mut self.shadowing) {
             (outside.on_late, outside.waiting_max) = (OnLate::Wait, usize::MAX);
         }
     }
@@ -224,7 +228,9 @@ impl Functions {
         let written = |targets: &[Target]| targets.iter().filter_map(|one| one.property()).collect();
         let all = self.all.iter().map(move |one| (one.number, one.version, written(&[one.target])));
         let others = self.yields().map(move |one| (one.function, one.version, written(&one.targets)));
+        let shadowing = self.shadowing.iter().map(|one| (one.number(), one.version(), Vec::new()));
         all.chain(others)
+            .chain(shadowing)
             .map(|(number, version, targets)| (&self.names[usize::from(number)], version, targets))
     }
 

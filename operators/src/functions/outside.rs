@@ -7,7 +7,7 @@ use super::call::{CallSettings, OnLate, WAITING_MAX};
 use super::result::Yields;
 use crate::batch::Event;
 use crate::digital::{key_integer, write_text, write_value};
-use crate::model::Model;
+use crate::model::{Model, Value};
 use crate::problem::Problem;
 use crate::shadowing::Shadow;
 use crate::time::{Rfc3339, duration_us, is_writable};
@@ -89,7 +89,23 @@ pub(crate) fn write_body(
     model: &Model,
     mapped: &[u16],
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(192 + 24 * mapped.len());
+    let values = mapped.iter().filter_map(|property| Some((*property, shadow.value(model, *property)?)));
+    write_values(event, update, type_name, model, values)
+}
+
+/// The same with what the event itself carries.
+pub(crate) fn write_event(event: &Event<'_>, update: u64, type_name: &str, model: &Model) -> Vec<u8> {
+    write_values(event, update, type_name, model, event.properties())
+}
+
+fn write_values<'v>(
+    event: &Event<'_>,
+    update: u64,
+    type_name: &str,
+    model: &Model,
+    values: impl Iterator<Item = (u16, Value<'v>)>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192 + 24 * values.size_hint().1.unwrap_or_default());
     out.extend_from_slice(b"{\"twin\":");
     write_text(event.id, &mut out);
     out.extend_from_slice(b",\"type\":");
@@ -112,16 +128,14 @@ pub(crate) fn write_body(
     }
     out.extend_from_slice(b",\"properties\":{");
     let mut first = true;
-    for number in mapped {
-        if let Some(value) = shadow.value(model, *number) {
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            let property = &model.properties[usize::from(*number)];
-            write_text(&property.name, &mut out);
-            out.push(b':');
-            write_value(&property.kind, value, &mut out);
+    for (number, value) in values {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
         }
+        let property = &model.properties[usize::from(number)];
+        write_text(&property.name, &mut out);
+        out.push(b':');
+        write_value(&property.kind, value, &mut out);
     }
     out.extend_from_slice(b"}}");
     out

@@ -80,7 +80,7 @@ impl Functions {
     }
 
     /// Names of the functions outside, by which calls in flight are known.
-    pub(crate) fn called(&self) -> Vec<String> {
+    pub(crate) fn called_names(&self) -> Vec<String> {
         self.outside.iter().map(|one| one.name.to_string()).collect()
     }
 }

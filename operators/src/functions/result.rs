@@ -139,19 +139,20 @@ fn set(target: Target, value: &Json, version: u32, model: &Model, written: &mut 
         }
         Target::Property(number) => {
             let kind = &model.properties[usize::from(number)].kind;
-            let text;
-            let value = match scalar(value) {
-                Some(scalar) => typed(kind, scalar),
-                None => {
-                    text = value.to_string();
-                    Some(Value::Json(&text))
-                }
-            };
-            let Some(value) = value else { return };
+            let text = if value.is_array() || value.is_object() { value.to_string() } else { String::new() };
+            let Some(value) = value_of(kind, value, &text) else { return };
             if written.shadow.compute(model, number, value, version) {
                 written.touched.changed.push(number);
             }
         }
+    }
+}
+
+/// A value that was checked, as a property of this kind has it. `text` is its JSON, where it is an array or object.
+pub(super) fn value_of<'v>(kind: &Kind, value: &'v Json, text: &'v str) -> Option<Value<'v>> {
+    match scalar(value) {
+        Some(scalar) => typed(kind, scalar),
+        None => Some(Value::Json(text)),
     }
 }
 
@@ -164,7 +165,7 @@ impl Target {
     }
 
     /// Whether a value may be written there, or why not. `null` always may: it is none.
-    fn check(self, value: &Json, model: &Model) -> Result<(), String> {
+    pub(super) fn check(self, value: &Json, model: &Model) -> Result<(), String> {
         match self {
             Target::Property(number) if !value.is_null() => {
                 let property = &model.properties[usize::from(number)];

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::call::{OnLate, TrialSpec};
-use super::{Augmentation, Emitted, EmittedValue, Failed, Functions, Outside, Target};
+use super::{Augmentation, Emitted, EmittedValue, Failed, Functions, Outside, SHADOWING_PLACE, Target};
 use crate::digital::write_value;
 use crate::model::Model;
 use crate::shadowing::Shadow;
@@ -115,10 +115,25 @@ impl Trial {
 }
 
 impl Functions {
-    /// Where what runs a trial outside stands: behind those of the functions outside.
+    /// All that are called: functions outside, those that are tried out, and step 2. What runs them stands in this
+    /// order.
+    pub fn called(&self) -> impl Iterator<Item = &Outside> {
+        let trials = self.trials.iter().filter_map(Trial::outside);
+        self.outside.iter().chain(trials).chain(&self.shadowing)
+    }
+
+    /// Where what runs a trial outside stands.
     pub fn runner_of(&self, trial: &Trial) -> usize {
         let before = self.trials.iter().take_while(|one| one.name != trial.name);
         self.outside.len() + before.filter(|one| one.outside().is_some()).count()
+    }
+
+    /// Where what runs the function outside with this place stands.
+    pub fn runner_at(&self, place: u16) -> usize {
+        match place {
+            SHADOWING_PLACE => self.called().count() - 1,
+            place => usize::from(place),
+        }
     }
 
     /// Properties that some function runs on.

@@ -36,7 +36,7 @@ fn rule_7_7_the_golden_layout() {
     let text = serde_json::to_string_pretty(&layout).expect("a layout is JSON");
     expect![[r#"
         {
-          "records": 2,
+          "records": 3,
           "types": [
             {
               "name": "press",
