@@ -2,6 +2,7 @@
 //! itself, and the summaries of `demo` and `simulate`. Job files that are wrong are in `definition`.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -77,6 +78,30 @@ fn usage_that_cannot_work() {
     let help = run(folder.path(), &["--help"]).succeeded();
     for command in ["demo", "init", "validate", "run", "simulate"] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
+    }
+}
+
+/// `twinloom .. | head`: no panic, and no message.
+#[test]
+fn output_that_nobody_reads_ends_a_command_quietly() {
+    let folder = folder();
+    write(folder.path(), "job.yaml", &recorded(1));
+    write(folder.path(), "input.jsonl", "{\"topic\":\"press/a\",\"arrived_at\":1,\"payload\":1}\n");
+    run(folder.path(), &["run", "job.yaml"]).succeeded();
+    for arguments in [
+        &["validate", "job.yaml"][..],
+        &["checkpoint", "list", "job.yaml"],
+        &["checkpoint", "export", "job.yaml"],
+        &["run", "job.yaml", "--json"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("the system has pipes");
+        drop(reader);
+        let mut command = twinloom(folder.path(), arguments);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let said = stderr.lines().find(|line| line.contains("panicked") || line.starts_with("error"));
+        // As a shell says it of what SIGPIPE ended.
+        assert_eq!((output.status.code(), said), (Some(141), None), "{arguments:?}: {stderr}");
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Map, json};
 
 use super::Failure;
 use super::kept::KeptArguments;
+use super::output::Output;
 use crate::summary::instant;
 
 /// What to do with checkpoints.
@@ -143,7 +144,7 @@ fn export(arguments: &ExportArguments) -> Result<(), Failure> {
         Some(path) => Box::new(BufWriter::new(File::create(path).map_err(|error| {
             Failure::Failed(format!("cannot write {}: {error}; name another file", path.display()))
         })?)),
-        None => Box::new(BufWriter::new(std::io::stdout().lock())),
+        None => Box::new(BufWriter::new(Output)),
     };
     let plan = kept.job.plan();
     let written = inspect::twins(&*kept.store, &manifest, &plan.types, |id, twin| {
