@@ -9,6 +9,7 @@ mod examples;
 mod functions;
 mod growth;
 mod history;
+mod operations;
 
 use std::path::Path;
 use std::process::Command;

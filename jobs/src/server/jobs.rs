@@ -1,12 +1,14 @@
 //! Jobs: which there are, and how they are changed. What changes is done by the service, on a thread that may
 //! wait.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use futures_util::StreamExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,6 +16,11 @@ use super::problem::{Kind, Problem};
 use super::shapes::JobView;
 use super::{Api, Path};
 use crate::service::{Applied, Changes, Service, ServiceError};
+
+/// Longest job file, or function, that is taken.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// How much of a body that is too long is read.
+const READ_BYTES_MAX: usize = 64 << 20;
 
 /// Jobs by name.
 #[derive(Debug, Serialize, ToSchema)]
@@ -145,27 +152,40 @@ pub(super) async fn dismiss(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The text of a request.
-pub(super) struct Body(Result<String, Problem>);
+/// What a request brings.
+pub(super) struct Body(Result<Vec<u8>, Problem>);
 
 impl Body {
     pub(super) fn text(self) -> Result<String, Problem> {
-        self.0
+        String::from_utf8(self.0?).map_err(|_| Problem::new(Kind::BadRequest, "the body is no text in UTF-8"))
     }
 }
 
-impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
-    type Rejection = std::convert::Infallible;
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Infallible;
 
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Self::Rejection> {
-        let text = String::from_request(request, state).await;
-        Ok(Self(text.map_err(|error| {
-            let kind = match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
-                _ => Kind::BadRequest,
-            };
-            Problem::new(kind, error.body_text())
-        })))
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(read(request).await))
+    }
+}
+
+/// Reads a body. Of one that is too long the rest is read as well, within reason: a client that is cut off while it
+/// sends may never see the answer.
+async fn read(request: Request) -> Result<Vec<u8>, Problem> {
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while length <= READ_BYTES_MAX
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))?;
+        length += chunk.len();
+        if length <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    match length {
+        0..=BODY_BYTES_MAX => Ok(bytes),
+        _ => Err(Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES_MAX} bytes"))),
     }
 }
 

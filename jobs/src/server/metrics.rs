@@ -1,8 +1,15 @@
-//! The engine's counters in the text format of OpenMetrics, read anew at each scrape.
+//! The engine's counters in the text format of OpenMetrics, read anew at each scrape; and, where they are asked for,
+//! the measures of a job's twins, which their owners answer.
+
+mod twins;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use connectors::function::Status;
 use dataflows::Metrics;
 use dataflows::checkpoint::committer::CheckpointPhase;
@@ -11,30 +18,65 @@ use indexmap::IndexMap;
 use operators::digital::DigitalKind;
 use operators::life_cycle::Phase;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text as encoding};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text as encoding};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use crate::live::Board;
+use super::problem::{Kind, Problem};
+use super::{Api, Query};
 
-/// Content type of what [`text`] writes.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Content type of what [`Sheet::text`] writes.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of all jobs as text; where there may be several, each value says whose it is.
-pub(super) fn text(board: &Board, are_named: bool) -> Result<String, fmt::Error> {
+/// What is measured.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MetricsParams {
+    /// A job whose twins are measured one by one as well, the first 10,000 by id; `twinloom_twins_left_out` says how
+    /// many more there are
+    twins: Option<String>,
+}
+
+/// The metrics of all jobs, in the text format of OpenMetrics. Where there may be several, each value says whose it is.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", params(MetricsParams),
+    responses((status = 200, content_type = "application/openmetrics-text", body = String),
+              (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Query(params): Query<MetricsParams>,
+) -> Result<Response, Problem> {
+    // Jobs are told apart where there may be several.
+    let name = |job: &str| api.service.is_some().then(|| job.to_owned());
     let mut sheet = Sheet::default();
-    for job in board.all() {
+    for job in api.board.all() {
         let Some(running) = &job.running else { continue };
-        sheet.job = are_named.then(|| job.name.clone());
+        sheet.job = name(&job.name);
         fill(&mut sheet, &running.metrics);
     }
-    let mut registry = Registry::with_prefix("twinloom");
-    registry.register_collector(Box::new(sheet));
-    let mut out = String::new();
-    encoding::encode(&mut out, &registry)?;
-    Ok(out)
+    if let Some(job) = params.twins {
+        let job = api.job(&job)?;
+        sheet.job = name(&job.name);
+        twins::fill(&mut sheet, &job).await?;
+    }
+    let text = sheet.text().map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+impl Sheet {
+    fn text(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("twinloom");
+        registry.register_collector(Box::new(self));
+        let mut out = String::new();
+        encoding::encode(&mut out, &registry)?;
+        Ok(out)
+    }
 }
 
 /// The families of metrics, in the order of the first job; a family has the values of all jobs.
@@ -59,6 +101,17 @@ type Labels = Vec<(&'static str, String)>;
 enum Number {
     Count(u64),
     Level(i64),
+    Measure(f64),
+}
+
+impl Number {
+    fn encode(self, metric: MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Number::Count(count) => ConstCounter::new(count).encode(metric),
+            Number::Level(level) => ConstGauge::new(level).encode(metric),
+            Number::Measure(measure) => ConstGauge::new(measure).encode(metric),
+        }
+    }
 }
 
 impl Collector for Sheet {
@@ -69,17 +122,10 @@ impl Collector for Sheet {
             for (labels, number) in &family.values {
                 if labels.is_empty() {
                     // Nothing else is of its name.
-                    match number {
-                        Number::Count(count) => ConstCounter::new(*count).encode(metric)?,
-                        Number::Level(level) => ConstGauge::new(*level).encode(metric)?,
-                    }
+                    number.encode(metric)?;
                     break;
                 }
-                let one = metric.encode_family(labels)?;
-                match number {
-                    Number::Count(count) => ConstCounter::new(*count).encode(one)?,
-                    Number::Level(level) => ConstGauge::new(*level).encode(one)?,
-                }
+                number.encode(metric.encode_family(labels)?)?;
             }
         }
         Ok(())
@@ -308,11 +354,7 @@ mod tests {
                 break;
             }
         }
-        let mut registry = Registry::with_prefix("twinloom");
-        registry.register_collector(Box::new(sheet));
-        let mut out = String::new();
-        encoding::encode(&mut out, &registry).expect("writing to a text cannot fail");
-        out
+        sheet.text().expect("writing to a text cannot fail")
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -46,8 +46,6 @@ use listener::Limited;
 use problem::{Kind, Problem};
 pub(crate) use query::{Path, Query};
 
-/// Longest job file that is taken.
-const BODY_BYTES_MAX: usize = 4 << 20;
 /// Connections that are served at once, where the system lets the process have as many files twice.
 const CONNECTIONS_MAX: usize = 4_096;
 /// Reads of history that go on at once.
@@ -204,6 +202,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(twins::why_one))
         .routes(routes!(stream::of_twin))
         .routes(routes!(twins::read_alias))
+        .routes(routes!(metrics::show))
 }
 
 /// Gives every answer that is an error its content type.
@@ -229,7 +228,6 @@ fn router(api: Arc<Api>) -> Router {
     router
         .merge(page::routes())
         .route("/openapi.json", get(async move || Json(description)))
-        .route("/metrics", get(show_metrics))
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(show_ready))
         .fallback(async |uri: Uri| {
@@ -241,7 +239,6 @@ fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(Kind::NoMethod, "see /openapi.json for what can be done here")
         })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(guard))
         .with_state(api)
 }
@@ -275,15 +272,6 @@ fn is_local(host: &str) -> bool {
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-async fn show_metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    match metrics::text(&api.board, api.service.is_some()) {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n"))
-        }
-    }
 }
 
 async fn show_ready(State(api): State<Arc<Api>>) -> (StatusCode, String) {

@@ -419,7 +419,7 @@ async fn view_at(job: &LiveJob, twin: &str, revision: u64) -> Result<view::TwinV
     }
 }
 
-fn no_answer(job: &LiveJob) -> Problem {
+pub(super) fn no_answer(job: &LiveJob) -> Problem {
     let detail = match &job.reason {
         Some(reason) => format!("`{}` does not run: {reason}", job.name),
         None => format!("the workers of `{}` do not answer; its log says why", job.name),

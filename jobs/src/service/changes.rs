@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::ServiceError;
 use super::functions::{FunctionVersions, Source};
+use super::record::{Record, Wanted};
 use crate::document::{self, Content, Node};
 
 /// Longest value that is shown.
@@ -113,13 +114,27 @@ impl Changes {
     }
 }
 
+/// Compares a definition with what is kept of its job, where there is one.
+pub(super) fn of(record: Option<&Record>, after: &str) -> Result<Changes, ServiceError> {
+    let Some(record) = record else { return between(None, &FunctionVersions::default(), after) };
+    let mut changes = between(Some(&record.text), &record.functions, after)?;
+    match record.wanted {
+        Wanted::Running => {}
+        Wanted::Paused => changes.notes.insert(0, PAUSED.into()),
+        Wanted::Done => changes.notes.insert(0, CANCELLED.into()),
+    }
+    Ok(changes)
+}
+
+/// What is told of a job that was paused.
+const PAUSED: &str = "paused by hand: apply leaves it so, `twinloom job resume` has it hear its twins again";
+/// What is told of a job that was cancelled.
+const CANCELLED: &str =
+    "cancelled: a changed file is refused until the job is dismissed, or has another name";
+
 /// Compares a definition with the one before. Both are valid.
 /// What was put in the place of a function goes with it.
-pub(super) fn between(
-    before: Option<&str>,
-    functions: &FunctionVersions,
-    after: &str,
-) -> Result<Changes, ServiceError> {
+fn between(before: Option<&str>, functions: &FunctionVersions, after: &str) -> Result<Changes, ServiceError> {
     let Some(before) = before else {
         return Ok(Changes { is_new: true, changes: Vec::new(), notes: Vec::new() });
     };
@@ -366,6 +381,21 @@ mod tests {
               - types.device.properties.energy.unit: kW.h    (at a checkpoint)
         "#]],
         );
+    }
+
+    #[test]
+    fn what_was_done_by_hand_is_told() {
+        let record = Record::new(std::path::Path::new("data"), "first-twins", JOB, 0);
+        for (wanted, expected) in [
+            (Wanted::Running, ""),
+            (Wanted::Paused, "  ! paused by hand: apply leaves it so,"),
+            (Wanted::Done, "  ! cancelled:"),
+        ] {
+            let changes = of(Some(&record.wanting(wanted)), JOB).expect("it is valid");
+            let text = changes.text("first-twins");
+            let told = text.strip_prefix("job first-twins: no change\n").expect("it is none");
+            assert!(told.starts_with(expected) && told.is_empty() == expected.is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -41,7 +41,6 @@ use crate::definition::secrets::from_environment;
 use crate::findings::Findings;
 use crate::job::Job;
 use crate::live::{Board, History, LiveJob, LiveParts, Running, Status};
-use functions::FunctionVersions;
 use record::{Record, Wanted};
 
 /// Jobs of one server.
@@ -275,10 +274,7 @@ impl Service {
         if !conflicts.is_empty() {
             return Err(ServiceError::Conflicts(conflicts));
         }
-        match jobs.get(name) {
-            Some(held) => changes::between(Some(&held.record.text), &held.record.functions, text),
-            None => changes::between(None, &FunctionVersions::default(), text),
-        }
+        changes::of(jobs.get(name).map(|held| &held.record), text)
     }
 
     /// Brings a job into another state.
