@@ -14,7 +14,8 @@
 //!
 //! The endpoint is a thread of this process, and its CPU is counted apart; its delay is really one, and no busy server.
 //! Nothing is judged: the figures are for people. `--only PART`, `--runs N`, `--seconds S`, `--window S`, `--twins N`,
-//! `--interpreter PYTHON`, `--markdown`.
+//! `--cold-ms MS` (an endpoint's start), `--interpreter PYTHON`, `--markdown`. A machine that does other things besides is
+//! measured too: `chrt --rr 10` in front keeps it out of ODTE, starts and updates.
 
 #[path = "../common/broker.rs"]
 mod broker;
