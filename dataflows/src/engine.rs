@@ -10,13 +10,13 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
 
 use connectors::alarm::Alarm;
 use connectors::archive::ArchiveHandle;
+use connectors::queue::Waker;
 use timely::communication::allocator::AllocatorBuilder;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
@@ -26,14 +26,13 @@ use crate::graph::{self, Parts};
 use crate::quarantine::{self, Reporter};
 use crate::run::{RunError, lock};
 
-/// How often workers look whether a job cannot go on.
-const ALARM_INTERVAL: Duration = Duration::from_millis(20);
-
 /// Workers that run the dataflows of jobs. Dropped, it waits until all of them have ended.
 pub struct Engine {
     shape: Shape,
     ports: Mutex<Vec<Port>>,
     next_job: AtomicU32,
+    /// How many alarms of jobs were raised.
+    alarms: Arc<AtomicU64>,
     /// Under a lock for the sake of `Sync` only.
     guards: Mutex<Option<timely::communication::WorkerGuards<()>>>,
 }
@@ -122,11 +121,13 @@ impl Engine {
             (0..shape.workers).map(|_| mpsc::channel()).map(|(to, of)| (to, Some(of))).unzip();
         let mailboxes = Mutex::new(mailboxes);
         let first_worker = shape.first_worker();
+        let alarms = Arc::new(AtomicU64::new(0));
+        let alarms_seen = alarms.clone();
         let config = timely::WorkerConfig::default();
         let guards = timely::execute::execute_from(allocators, others, config, move |worker| {
             let index = worker.index() - first_worker;
             let mailbox = lock(&mailboxes)[index].take().expect("each worker takes its mailbox, once");
-            let mut jobs = Jobs::default();
+            let mut jobs = Jobs::new(alarms_seen.clone());
             let work = || jobs.work(worker, &mailbox);
             // A worker that panicked has lost its twins: nothing sound can go on (rule 7.8).
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
@@ -139,7 +140,7 @@ impl Engine {
         let threads = guards.guards().iter().map(|guard| guard.thread().clone());
         let ports = orders.into_iter().zip(threads).map(|(orders, thread)| Port { orders, thread });
         let ports = Mutex::new(ports.collect());
-        Ok(Self { shape, ports, next_job: AtomicU32::new(0), guards: Mutex::new(Some(guards)) })
+        Ok(Self { shape, ports, next_job: AtomicU32::new(0), alarms, guards: Mutex::new(Some(guards)) })
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -154,8 +155,19 @@ impl Engine {
     /// Installs a job; one part a worker, in the order of the workers.
     pub(crate) fn install(&self, parts: Vec<Installation>) {
         let ports = lock(&self.ports);
+        let alarm = parts.first().map(|part| part.alarm.clone());
         for (port, part) in ports.iter().zip(parts) {
             port.tell(Order::Install(Box::new(part)));
+        }
+        // Now that all workers know the job: they rest for long, and must hear of it at once.
+        if let Some(alarm) = alarm {
+            let threads: Vec<Thread> = ports.iter().map(|port| port.thread.clone()).collect();
+            let alarms = self.alarms.clone();
+            let wake: Waker = Arc::new(move || {
+                alarms.fetch_add(1, Ordering::SeqCst);
+                threads.iter().for_each(Thread::unpark);
+            });
+            alarm.set_waker(wake);
         }
     }
 }
@@ -182,12 +194,13 @@ impl Drop for Engine {
 }
 
 /// The jobs of one worker.
-#[derive(Default)]
 struct Jobs {
     jobs: Vec<Job>,
     /// How many dataflows are about to go.
     going: Rc<Cell<usize>>,
-    alarms_at: Option<Instant>,
+    /// How many alarms were raised, and how many of them the worker has looked for.
+    alarms: Arc<AtomicU64>,
+    alarms_heard: u64,
 }
 
 struct Job {
@@ -215,6 +228,10 @@ impl Drop for Alive {
 }
 
 impl Jobs {
+    fn new(alarms: Arc<AtomicU64>) -> Self {
+        Self { jobs: Vec::new(), going: Rc::default(), alarms, alarms_heard: 0 }
+    }
+
     /// A worker's life.
     fn work(&mut self, worker: &mut Worker, mailbox: &mpsc::Receiver<Order>) {
         let mut is_ending = false;
@@ -251,9 +268,9 @@ impl Jobs {
 
     /// Lets go of jobs that have ended, and ends those that cannot go on.
     fn look(&mut self, worker: &mut Worker) {
-        let now = Instant::now();
-        if self.alarms_at.is_none_or(|at| now >= at) {
-            self.alarms_at = Some(now + ALARM_INTERVAL);
+        let alarms = self.alarms.load(Ordering::SeqCst);
+        if alarms != self.alarms_heard {
+            self.alarms_heard = alarms;
             // Nothing more can be kept, so nothing more is done; the next start of the job goes on from its last
             // checkpoint.
             let raised = self.jobs.iter().filter(|job| job.alarm.reason().is_some());
