@@ -38,9 +38,17 @@ pub struct OpenFunctions {
 
 /// Functions that are to take the place of others while the job runs, on their way to the workers: what runs
 /// them is of this process, so news of them carry a number only.
-#[derive(Default)]
 pub struct Handover {
-    waiting: Mutex<BTreeMap<u64, NewFunctions>>,
+    /// Workers of the process.
+    workers: usize,
+    state: Mutex<Offers>,
+}
+
+#[derive(Default)]
+struct Offers {
+    last: u64,
+    /// By number, with how many workers have not taken it yet.
+    waiting: BTreeMap<u64, (NewFunctions, usize)>,
 }
 
 /// Functions of all types that are to take the place of others.
@@ -55,20 +63,33 @@ pub struct NewFunctions {
 const HANDOVERS_MAX: usize = 16;
 
 impl Handover {
+    /// Nothing to hand over yet to so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, state: Mutex::default() }
+    }
+
     /// Puts functions in; the number that they are taken by.
     pub(crate) fn put(&self, functions: NewFunctions) -> u64 {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = waiting.last_key_value().map_or(1, |(number, _)| number + 1);
-        waiting.insert(number, functions);
-        while waiting.len() > HANDOVERS_MAX {
-            waiting.pop_first();
+        let mut offers = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        offers.last += 1;
+        let number = offers.last;
+        offers.waiting.insert(number, (functions, self.workers));
+        while offers.waiting.len() > HANDOVERS_MAX {
+            offers.waiting.pop_first();
         }
         number
     }
 
-    /// Takes those with this number; none where newer ones have come since.
+    /// Takes those with this number, once a worker; none where newer ones have come since. What all have taken is let
+    /// go of, so that what runs functions that were replaced ends with its last call.
     pub(crate) fn take(&self, number: u64) -> Option<NewFunctions> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        let mut offers = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (functions, left) = offers.waiting.get_mut(&number)?;
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return Some(functions.clone());
+        }
+        offers.waiting.remove(&number).map(|(functions, _)| functions)
     }
 }
 
@@ -252,5 +273,32 @@ impl Calls {
             }
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_workers_have_taken_is_let_go_of() {
+        let handover = Handover::new(2);
+        let stats = Arc::new(FunctionStats::default());
+        let functions = || {
+            let open = OpenFunctions { stats: vec![vec![stats.clone()]], ..OpenFunctions::default() };
+            NewFunctions { types: Vec::new(), open }
+        };
+        let numbers = [handover.put(functions()), handover.put(functions())];
+        assert_eq!((numbers, Arc::strong_count(&stats)), ([1, 2], 3));
+        assert!(handover.take(1).is_some() && handover.take(1).is_some() && handover.take(1).is_none());
+        assert_eq!(Arc::strong_count(&stats), 2);
+        assert!(handover.take(2).is_some());
+        assert_eq!(Arc::strong_count(&stats), 2);
+        assert!(handover.take(2).is_some());
+        assert_eq!((Arc::strong_count(&stats), handover.put(functions())), (1, 3));
+        // One that never takes any does not keep them all.
+        (0..40).for_each(|_| _ = handover.put(functions()));
+        assert_eq!(Arc::strong_count(&stats), 1 + HANDOVERS_MAX);
+        assert!(handover.take(3).is_none());
     }
 }

@@ -107,7 +107,8 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         types.iter_mut().for_each(|one| one.functions.wait_for_all());
     }
     let functions = open_functions(plan.functions, &types, &metrics)?;
-    let (handover, layout) = (Arc::<Handover>::default(), Arc::new(Mutex::new(Layout::of(&types))));
+    let handover = Arc::new(Handover::new(shape.workers));
+    let layout = Arc::new(Mutex::new(Layout::of(&types)));
     let has_shared_sources = plan.sources.iter().any(|source| source.is_shared);
     let types = Arc::new(types);
     let state = match manifest {

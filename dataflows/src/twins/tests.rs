@@ -19,7 +19,7 @@ mod asked;
 use asked::{ask, surveyed};
 
 use super::*;
-use crate::calls::OpenFunctions;
+use crate::calls::{Handover, OpenFunctions};
 use crate::digital::Delivery;
 use crate::plan::{ListenerPlan, TimeMode};
 
@@ -63,7 +63,8 @@ fn worker(twins_max: u64) -> Twins {
     let envelope = Envelope::new("line", 1, types.iter());
     let digital =
         Digital::new(envelope, vec![listener], &[false], Some(rows.expect("the columns do not clash")));
-    let calls = Calls::new("line", &types, OpenFunctions::default(), Arc::default(), TimeMode::Live);
+    let calls =
+        Calls::new("line", &types, OpenFunctions::default(), Arc::new(Handover::new(1)), TimeMode::Live);
     Twins::new(Arc::new(types), 2, digital, calls, twins_max, Arc::new(Metrics::default()))
 }
 

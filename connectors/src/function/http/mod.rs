@@ -189,16 +189,9 @@ struct Shared {
 pub fn start(settings: &HttpSettings) -> Result<Arc<HttpFunction>, HttpError> {
     settings.check().map_err(HttpError::Settings)?;
     let runtime = runtime()?;
-    let client = Client::builder()
-        // Where a redirect leads was not asked for by whoever wrote the job.
-        .redirect(Policy::none())
-        .no_proxy()
-        .user_agent(concat!("twinloom/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| HttpError::Start(error.to_string()))?;
     let shared = Arc::new(Shared {
         headers: endpoint::headers(&settings.headers).map_err(HttpError::Settings)?,
-        client,
+        client: client()?,
         breaker: Breaker::new(settings.breaker),
         in_flight: AtomicU64::new(0),
         settings: settings.clone(),
@@ -217,6 +210,19 @@ fn runtime() -> Result<&'static Runtime, HttpError> {
         builder.build().map_err(|error| error.to_string())
     });
     runtime.as_ref().map_err(|error| HttpError::Start(error.clone()))
+}
+
+/// The client of all functions of the process: to read the certificates that the system trusts takes tens of
+/// milliseconds, which a new version of a function should not.
+fn client() -> Result<Client, HttpError> {
+    static CLIENT: OnceLock<Result<Client, String>> = OnceLock::new();
+    let client = CLIENT.get_or_init(|| {
+        // Where a redirect leads was not asked for by whoever wrote the job.
+        let builder = Client::builder().redirect(Policy::none()).no_proxy();
+        let builder = builder.user_agent(concat!("twinloom/", env!("CARGO_PKG_VERSION")));
+        builder.build().map_err(|error| error.to_string())
+    });
+    client.clone().map_err(HttpError::Start)
 }
 
 impl FunctionRunner for HttpFunction {
