@@ -25,7 +25,7 @@ check:
 test: check
 	@.ci/setup mosquitto kcat java mvn chromium curl python3-venv
 	@.ci/kafka
-	@.ci/schemathesis
+	@.ci/python-tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
 	@echo "make test: all passed"

@@ -16,6 +16,8 @@ use crate::cases::check_layouts;
 use crate::harness::broker::Broker;
 use crate::harness::client::Message;
 use crate::harness::endpoint::Endpoint;
+use crate::harness::http;
+use crate::harness::program::{python_tool, start};
 use crate::harness::site::{Site, is_state, listener, metric, rows};
 use crate::harness::{free_port, until};
 
@@ -151,6 +153,57 @@ archive: {{path: archive}}
     let told = (0..400).map(|number| f64::from(number % 100)).filter(|t| t % 50.0 != 7.0);
     assert_eq!(sum("q"), told.sum::<f64>());
     crate::resumed::check(prepare);
+}
+
+/// The chain of the examples, behind their own server with a cold start: what the twin takes and what is computed come
+/// from there, and the first update is late by the start of both functions.
+#[test]
+fn the_function_server_of_the_examples_serves_a_chain() {
+    let (broker, port) = (Broker::started(), free_port());
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/functions");
+    let mut server = std::process::Command::new(python_tool("python"));
+    server.current_dir(&examples).args(["server.py", "shadow.py", "quality.py", "--cold-start", "200ms"]);
+    let server = start(server.args(["--port", &port.to_string()]));
+    until("the server to answer", || http::get(port, "/"));
+    let job = std::fs::read_to_string(examples.join("chain.yaml")).expect("it is there");
+    let job =
+        job.replace("127.0.0.1:8000", &format!("127.0.0.1:{port}")).replace("mqtt://localhost:1883", "URL");
+    let site = Site::of(&job, &broker);
+    let (listener, mut publisher) = (listener(&broker), broker.client("publisher"));
+    let job = site.run(&[]);
+    let message = |temperature: f64, at: u64| {
+        let data = json!({"iot.sensor.temperature": temperature, "iot.sensor.energy": 4.5});
+        json!({"timestamp": at, "data": data}).to_string()
+    };
+    let topic = "device/d/telemetry/device_state";
+    until("a first state", || {
+        publisher.publish(topic, message(21.5, 1_700_000_000_000));
+        listener.messages().iter().any(is_state).then_some(())
+    });
+    publisher.publish(topic, message(70.0, 1_700_000_001_000));
+    publisher.publish(topic, message(18.5, 1_700_000_002_000));
+    let states = until("the last state", || {
+        let states: Vec<Value> =
+            listener.messages().iter().filter(|one| is_state(one)).map(Message::json).collect();
+        let is_last = states.last()?["properties"]["temperature"] == 18.0;
+        is_last.then_some(states)
+    });
+    let first = &states[0];
+    assert_eq!(first["properties"]["temperature"], 21.0);
+    assert_eq!(first["properties"]["quality"], 1.0);
+    let at = |name: &str| first[name].as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339");
+    let late = at("digital_at").as_millisecond() - at("arrived_at").as_millisecond();
+    assert!(late >= 400, "two functions were started, which takes 200 ms each: {late} ms");
+    // What is not believed is not taken, and all that came is an update.
+    let hot =
+        states.iter().find(|one| one["physical_at"] == "2023-11-14T22:13:21.000Z").expect("its energy is");
+    assert_eq!((&hot["properties"]["temperature"], &hot["changed"]), (&json!(21), &json!([])));
+    let revisions = states.iter().map(|one| one["revision"].as_u64().expect("a number"));
+    assert!(revisions.eq(1..=states.len() as u64));
+    job.signal("TERM");
+    job.wait().succeeded();
+    server.signal("KILL");
+    server.wait();
 }
 
 /// The job of the live tests with a function outside.

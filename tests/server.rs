@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::harness::broker::Broker;
 use crate::harness::client::Client;
 use crate::harness::http::{self, Answer, Stream};
-use crate::harness::program::{Running, run, start, twinloom};
+use crate::harness::program::{Running, python_tool, run, start, twinloom};
 use crate::harness::{free_port, until};
 
 const JOB: &str = r#"
@@ -470,18 +470,8 @@ fn the_commands_speak_to_the_server() {
 #[test]
 fn the_interface_is_as_it_is_described() {
     let site = Site::with_job();
-    let schemathesis = std::env::var_os("TWINLOOM_SCHEMATHESIS").map_or_else(
-        || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinloom/schemathesis"),
-        Into::into,
-    );
-    let program = schemathesis.join("bin/st");
-    assert!(
-        program.exists(),
-        "no schemathesis in {}: run make test, or .ci/schemathesis",
-        schemathesis.display()
-    );
     let url = format!("http://127.0.0.1:{}/openapi.json", site.port);
-    let mut command = Command::new(program);
+    let mut command = Command::new(python_tool("st"));
     command.args(["run", &url, "--max-examples", "20", "--seed", "1", "--exclude-path-regex", "stream"]);
     command.args([
         "--checks",

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -46,6 +46,17 @@ pub fn twinloom(folder: &Path, arguments: &[&str]) -> Command {
 /// Runs `twinloom` to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
     start(&mut twinloom(folder, arguments)).wait()
+}
+
+/// A program of the Python environment that the tests bring with them.
+pub fn python_tool(name: &str) -> PathBuf {
+    let folder = std::env::var_os("TWINLOOM_PYTHON_TOOLS").map_or_else(
+        || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache/twinloom/python-tools"),
+        PathBuf::from,
+    );
+    let program = folder.join("bin").join(name);
+    assert!(program.exists(), "no {}: run make test, or .ci/python-tools", program.display());
+    program
 }
 
 /// Starts a program.

@@ -169,7 +169,7 @@ fn list_shadow(shadow: &Value) {
     println!(
         "  shadow run of v{} on {} % of the twins ({} so far): {} of {} updates differ, {} failures, {} unpaired",
         shadow["version"],
-        shadow["percent"],
+        shadow["percent"].as_f64().unwrap_or_default(),
         shadow["twins"],
         shadow["different"],
         shadow["compared"],

@@ -210,8 +210,9 @@ fn why(WhyArguments { job, twin, remote }: &WhyArguments) -> Result<(), Failure>
         });
         let breaker = if function["is_breaker_open"] == true { "; its circuit breaker is open" } else { "" };
         let name = function["function"].as_str().unwrap_or_default();
-        let values = values.collect::<Vec<_>>().join(", ");
-        println!("  function {name} v{}: {values}{breaker}", function["version"]);
+        let kept = Some(&function["kept"]).filter(|kept| !kept.is_null());
+        let parts: Vec<String> = values.chain(kept.map(|kept| format!("keeps {kept}"))).collect();
+        println!("  function {name} v{}: {}{breaker}", function["version"], parts.join(", "));
     }
     if let Some(waiting) = why["updates_waiting"].as_u64().filter(|waiting| *waiting > 0) {
         println!("  {waiting} updates wait for answers of functions");
