@@ -4,11 +4,15 @@
 //! `device_time`, milliseconds since 1970; and `previous`, what it gave before, `null` at first. An enum is
 //! its word. It runs once all the properties that it names have a value; what it gives is the value of the
 //! property, or of the event, that it is named after. For an event `false` and `null` are none.
+//!
+//! A worker runs nothing else meanwhile. A loop ends with its list, but loops inside of loops multiply, so what those
+//! go over is counted, and has a limit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cel::common::ast::{Expr, IdedExpr};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, Program};
@@ -23,6 +27,10 @@ use crate::shadowing::Shadow;
 
 /// Longest expression, in bytes.
 const BYTES_MAX: usize = 8_192;
+/// Most items that the loops inside of loops of one run go over, about a tenth of a second's work.
+const ITEMS_MAX: usize = 100_000;
+/// The function around the list that a loop inside of a loop goes over; no user can write its name.
+const COUNTED: &str = "@counted";
 const DEVICE_TIME: &str = "device_time";
 const PREVIOUS: &str = "previous";
 
@@ -34,7 +42,9 @@ pub struct CelSettings(pub String);
 /// An expression, compiled.
 #[derive(Clone)]
 pub(super) struct Expression {
-    program: Arc<Program>,
+    expression: Arc<IdedExpr>,
+    /// Whether it has loops inside of loops.
+    is_counted: bool,
     env: Arc<Env>,
     text: String,
     /// Properties that it names, with their names.
@@ -78,7 +88,10 @@ impl CelSettings {
         // The environment is the same for all, and dear to build.
         static ENV: std::sync::OnceLock<Arc<Env>> = std::sync::OnceLock::new();
         let env = ENV.get_or_init(|| Arc::new(Env::stdlib())).clone();
-        let expression = Expression { program: Arc::new(program), env, text: self.0.clone(), inputs, yields };
+        let mut counted = program.expression().clone();
+        let is_counted = count_loops(&mut counted, false);
+        let text = self.0.clone();
+        let expression = Expression { expression: Arc::new(counted), is_counted, env, text, inputs, yields };
         expression.try_out(model)?;
         Ok(expression)
     }
@@ -111,7 +124,18 @@ impl Expression {
     fn evaluate(&self, scope: &dyn VariableResolver) -> Result<Json, Fault> {
         let mut context = Context::with_env(self.env.clone());
         context.set_variable_resolver(scope);
-        let value = self.program.execute(&context)?;
+        let items = Arc::new(AtomicUsize::new(0));
+        if self.is_counted {
+            let items = items.clone();
+            let counted = move |list: cel::Value| count(list, &items);
+            context.add_function(COUNTED, counted).expect("the library has no such function");
+        }
+        let value = cel::Value::resolve(&self.expression, &context);
+        // A loop such as `all` may have gone past the error.
+        if items.load(Ordering::Relaxed) > ITEMS_MAX {
+            return Err(Fault::TooLarge);
+        }
+        let value = value?;
         if matches!(value, cel::Value::Float(number) if !number.is_finite()) {
             return Err(Fault::Infinite);
         }
@@ -140,7 +164,7 @@ impl Expression {
                 // It depends on the values: the function's policy deals with it.
                 _ => Ok(()),
             },
-            Err(Fault::Infinite) => Ok(()),
+            Err(Fault::Infinite | Fault::TooLarge) => Ok(()),
             Err(Fault::NoJson(error)) => {
                 Err(Problem::new(error, "give a number, a text, a truth value, a list or a map"))
             }
@@ -174,6 +198,8 @@ enum Fault {
     Cel(#[from] ExecutionError),
     #[error("the result is infinite, or no number")]
     Infinite,
+    #[error("too_large: its loops inside of loops go over more than {ITEMS_MAX} items")]
+    TooLarge,
     #[error("{0}")]
     NoJson(String),
 }
@@ -300,12 +326,58 @@ fn own_variables(expression: &IdedExpr, own: &mut BTreeSet<String>) {
         Expr::Select(select) => each(&[&select.operand]),
         Expr::Map(map) => {
             for entry in &map.entries {
-                if let cel::common::ast::EntryExpr::MapEntry(entry) = &entry.expr {
+                if let EntryExpr::MapEntry(entry) = &entry.expr {
                     each(&[&entry.key, &entry.value]);
                 }
             }
         }
         _ => {}
+    }
+}
+
+/// Has the lists be counted that loops inside of loops go over; whether there are such loops.
+fn count_loops(expression: &mut IdedExpr, is_inside: bool) -> bool {
+    let each = |parts: &mut [&mut IdedExpr], is_inside: bool| {
+        parts.iter_mut().fold(false, |found, part| count_loops(part, is_inside) | found)
+    };
+    match &mut expression.expr {
+        Expr::Comprehension(one) => {
+            let beside = each(&mut [&mut one.iter_range, &mut one.accu_init, &mut one.result], is_inside);
+            let within = each(&mut [&mut one.loop_cond, &mut one.loop_step], true);
+            if is_inside {
+                let args = vec![std::mem::take(&mut one.iter_range)];
+                let call = CallExpr { func_name: COUNTED.to_owned(), target: None, args };
+                one.iter_range.expr = Expr::Call(call);
+            }
+            is_inside || beside || within
+        }
+        Expr::Call(call) => {
+            let target = call.target.iter_mut().map(|target| &mut **target);
+            each(&mut target.chain(&mut call.args).collect::<Vec<_>>(), is_inside)
+        }
+        Expr::List(list) => each(&mut list.elements.iter_mut().collect::<Vec<_>>(), is_inside),
+        Expr::Select(select) => count_loops(&mut select.operand, is_inside),
+        Expr::Map(map) => {
+            let entries = map.entries.iter_mut().filter_map(|entry| match &mut entry.expr {
+                EntryExpr::MapEntry(entry) => Some([&mut entry.key, &mut entry.value]),
+                EntryExpr::StructField(_) => None,
+            });
+            each(&mut entries.flatten().collect::<Vec<_>>(), is_inside)
+        }
+        _ => false,
+    }
+}
+
+/// Counts the items of what a loop is about to go over.
+fn count(list: cel::Value, items: &AtomicUsize) -> Result<cel::Value, ExecutionError> {
+    let length = match &list {
+        cel::Value::List(list) => list.len(),
+        cel::Value::Map(map) => map.map.len(),
+        _ => 0,
+    };
+    match items.fetch_add(length, Ordering::Relaxed) + length {
+        0..=ITEMS_MAX => Ok(list),
+        _ => Err(ExecutionError::function_error(COUNTED, "too many items")),
     }
 }
 

@@ -172,3 +172,42 @@ fn slips_are_found_before_the_job_runs() {
         v.map(x, x * y)[0] => f.cel: there is no property `y` (there are: device_time, mode, n, previous, s, t, v)
     "#]].assert_eq(&found.concat());
 }
+
+/// Loops inside of loops multiply; a worker is not held up by them.
+#[test]
+fn loops_inside_of_loops_have_a_limit() {
+    let list = |length: usize| format!("{{\"v\": {:?}}}", vec![1.5; length]);
+    let (short, long) = (list(40), list(400));
+    let updates = [short.as_str(), long.as_str()];
+    let limited = |text: &str, expected: Expect| check("b", text, &updates, expected);
+    limited(
+        "v.all(x, v.all(y, v.all(z, x + y + z > 0.0)))",
+        expect![[r#"
+            Some(Boolean(true))
+            Some(Boolean(true)) too_large: its loops inside of loops go over more than 100000 items
+        "#]],
+    );
+    limited(
+        "size({'a': [v.map(x, v.filter(y, y > x))]}.a) == 1",
+        expect![[r#"
+            Some(Boolean(true))
+            Some(Boolean(true)) too_large: its loops inside of loops go over more than 100000 items
+        "#]],
+    );
+    // One after the other, they add up.
+    limited(
+        "v.map(x, x * 2.0).filter(x, x > 1.0).all(x, x in v || x > 2.0)",
+        expect![[r#"
+            Some(Boolean(true))
+            Some(Boolean(true))
+        "#]],
+    );
+    check(
+        "b",
+        "{'a': v, 'b': v}.all(k, v.exists(x, x > 1.0))",
+        &[&long],
+        expect![[r#"
+        Some(Boolean(true))
+    "#]],
+    );
+}
