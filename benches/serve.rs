@@ -316,7 +316,7 @@ fn beside(seconds: u64, other: Option<(u64, Overload)>) -> Delays {
             memory::source("memory", port.lanes, port.lane_of, batches)
         };
         let mut plan = Job::default().plan(source, || memory::sink("memory", |_| {}), None);
-        plan.limits.rates = Rates { messages: Some(LIMIT as f64), bytes: None };
+        plan.limits.rates = Rates { messages: Some(LIMIT as f64), ..Rates::default() };
         plan.limits.overload = overload;
         run(plan, "greedy")
     });

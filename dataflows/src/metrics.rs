@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connectors::archive::ArchiveStats;
-use connectors::function::FunctionRunner;
+use connectors::function::{Allowance, FunctionRunner};
 use connectors::sink::SinkStats;
 use connectors::source::SourceStats;
 
@@ -151,6 +151,16 @@ impl Metrics {
 
     pub(crate) fn set_functions(&self, functions: Vec<FunctionEntry>) {
         self.connectors().functions = functions;
+    }
+
+    /// Has all functions outside draw on these.
+    pub(crate) fn draw_on(&self, allowances: &[Arc<Allowance>]) {
+        let connectors = self.connectors();
+        let runners = connectors.functions.iter().flat_map(|entry| {
+            let trial = entry.trial.as_ref().and_then(|trial| trial.runner.as_ref());
+            entry.runner.iter().chain(trial)
+        });
+        runners.for_each(|runner| runner.meter().draw_on(allowances));
     }
 
     /// The sources of this process, by name.

@@ -1,5 +1,5 @@
 //! How much of its input a job may have worked off, alone and together with the other jobs of its tenant; and what
-//! becomes of input that is more.
+//! becomes of input that is more. (Functions' time is an allowance of the functions that use it.)
 //!
 //! A quota is a bucket that fills at its rate and holds a second's worth. What is taken in one activation may
 //! overdraw it, and nothing more is taken until it has filled again: so it is asked once an activation, and what
@@ -8,13 +8,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most of either a second; without a bound where it says nothing.
+use connectors::function::Allowance;
+
+/// Most of each a second; without a bound where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
     /// Messages.
     pub messages: Option<f64>,
     /// Bytes of topics and payloads.
     pub bytes: Option<f64>,
+    /// Seconds of the time of functions outside.
+    pub functions: Option<f64>,
 }
 
 /// What becomes of input that is more than a job may have.
@@ -34,6 +38,7 @@ pub enum Overload {
 pub struct Quota {
     rates: Rates,
     levels: Mutex<Levels>,
+    functions: Option<Arc<Allowance>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,13 @@ impl Quota {
     pub fn new(rates: Rates) -> Self {
         let full = |rate: Option<f64>| rate.unwrap_or(0.0);
         let levels = Levels { at: None, messages: full(rates.messages), bytes: full(rates.bytes) };
-        Self { rates, levels: Mutex::new(levels) }
+        let functions = rates.functions.map(|rate| Arc::new(Allowance::new(rate)));
+        Self { rates, levels: Mutex::new(levels), functions }
+    }
+
+    /// What functions outside draw on, where that is bounded.
+    pub fn functions(&self) -> Option<&Arc<Allowance>> {
+        self.functions.as_ref()
     }
 
     /// How long to wait until something may be taken; zero where it may be now.
@@ -100,6 +111,11 @@ impl Quotas {
         self.quotas.is_empty()
     }
 
+    /// What functions outside draw on.
+    pub fn functions(&self) -> Vec<Arc<Allowance>> {
+        self.quotas.iter().filter_map(|quota| quota.functions().cloned()).collect()
+    }
+
     /// How long to wait until something may be taken; zero where it may be now.
     pub fn wait(&self, now: Instant) -> Duration {
         self.quotas.iter().map(|quota| quota.wait(now)).max().unwrap_or_default()
@@ -130,7 +146,10 @@ mod tests {
             // One activation takes more than a second's worth.
             (Some(100.0), None, (1_000, 1_000), 100.0),
         ] {
-            let quotas = Quotas::new(vec![Arc::new(Quota::new(Rates { messages, bytes }))], Overload::Wait);
+            let quotas = Quotas::new(
+                vec![Arc::new(Quota::new(Rates { messages, bytes, ..Rates::default() }))],
+                Overload::Wait,
+            );
             let (mut now, mut taken) = (start, 0);
             let until = start + Duration::from_secs(100);
             while now < until {
@@ -150,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_tightest_of_several_counts() {
-        let of = |messages: f64| Arc::new(Quota::new(Rates { messages: Some(messages), bytes: None }));
+        let of = |messages: f64| Arc::new(Quota::new(Rates { messages: Some(messages), ..Rates::default() }));
         let quotas = Quotas::new(vec![of(100.0), of(10.0)], Overload::Wait);
         let now = Instant::now();
         assert_eq!(quotas.wait(now), Duration::ZERO);

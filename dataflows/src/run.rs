@@ -15,6 +15,7 @@ use connectors::archive::{ArchiveError, ArchiveHandle};
 use connectors::clock::{Clock, SystemClock};
 use connectors::disk::{Disk, SystemDisk};
 use connectors::folder::{DataFolder, FolderError};
+use connectors::function::Allowance;
 use connectors::on_call::{Ended, OnCall};
 use connectors::store::StoreError;
 use operators::entanglement::Terms;
@@ -151,6 +152,8 @@ pub struct Run {
     pub(crate) start: Instant,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) change: FunctionChange,
+    /// What functions outside draw on.
+    pub(crate) allowances: Vec<Arc<Allowance>>,
     /// Completes checkpoints, in process 0.
     pub(crate) committer: Option<OnCall>,
     /// Locked while the run lasts.
@@ -248,6 +251,7 @@ impl Run {
         functions: Vec<Vec<FunctionPlan>>,
     ) -> Result<(), RunError> {
         let number = self.change.put(types, functions, &self.metrics)?;
+        self.metrics.draw_on(&self.allowances);
         self.asker.command(Command::Functions(number));
         Ok(())
     }

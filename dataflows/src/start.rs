@@ -106,7 +106,10 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     if plan.time == TimeMode::Recorded {
         types.iter_mut().for_each(|one| one.functions.wait_for_all());
     }
+    let quotas = quotas(&plan.limits, plan.time, options.tenant);
     let functions = open_functions(plan.functions, &types, &metrics)?;
+    let allowances = quotas.functions();
+    metrics.draw_on(&allowances);
     let handover = Arc::new(Handover::new(shape.workers));
     let layout = Arc::new(Mutex::new(Layout::of(&types)));
     let has_shared_sources = plan.sources.iter().any(|source| source.is_shared);
@@ -134,7 +137,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         archive: plan.archive,
         checkpoint: plan.checkpoint,
         limits: plan.limits,
-        quotas: quotas(&plan.limits, plan.time, options.tenant),
+        quotas,
         time: plan.time,
         definition: options.definition,
         clock: options.clock,
@@ -183,6 +186,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     info!(job = %shares.job, generation, process, workers, "job runs");
     Ok(Run {
         change: FunctionChange { time: plan.time, handover, layout },
+        allowances,
         generation,
         metrics,
         asker,
@@ -284,7 +288,7 @@ fn connect(sockets: Vec<Option<TcpStream>>, process: usize, workers: usize) -> R
     Ok((builders, Box::new(guard)))
 }
 
-/// What the lanes of a job draw on. Recorded input has all the time that it needs.
+/// What the lanes and functions of a job draw on. Recorded input has all the time that it needs.
 fn quotas(limits: &Limits, time: TimeMode, tenant: Option<Arc<Quota>>) -> Quotas {
     let is_bounded = limits.rates != Rates::default();
     let own = is_bounded.then(|| Arc::new(Quota::new(limits.rates)));

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Site;
+use crate::harness::endpoint::Endpoint;
 use crate::harness::until;
 
 /// Twins are measured one by one where somebody asks, under their ids as they are.
@@ -40,6 +41,48 @@ fn twins_of_a_job_are_measured_where_that_is_asked_for() {
         assert_eq!(problem.json()["type"], format!("urn:twinloom:problem:{kind}"));
         assert_eq!(problem.header("content-type"), Some("application/problem+json"));
     }
+}
+
+/// Functions of all jobs of a tenant use no more time together than it may have; what is beyond that waits.
+#[test]
+fn functions_of_a_tenant_share_their_time() {
+    let endpoint = Endpoint::start(|body| (200, json!({"f": body["properties"]["t"]}).to_string()));
+    let mut site = Site::new();
+    std::fs::write(site.path().join("tenants.yaml"), "acme: {functions_time: 1s}\n").expect("it is ours");
+    site.kill();
+    site.start_with(&["--tenants", "tenants.yaml"]);
+    let function = format!("{{http: {{url: \"{}\"}}, of: [t], timeout: 1h}}", endpoint.url);
+    let head = "job: line\ntenant: acme\nlimits: {functions_time: 5s}";
+    let changes = [("job: line", head), ("{linear: {of: t, factor: 2, offset: 0}}", &function)];
+    assert_eq!(site.apply(&changes).status, 201);
+    site.bind("a");
+    let state = |site: &Site| site.get("/v1/jobs/line/functions").json()["functions"][0].clone();
+    until("the first calls to be answered", || (state(&site)["open"] == 0).then_some(()));
+    let before = state(&site)["held"].as_u64().expect("a count");
+    endpoint.hold();
+    site.publish("x", 1);
+    endpoint.until_called("x", 1);
+    for twin in ["y-1", "y-2"] {
+        site.publish(twin, 2);
+    }
+    until("a call to be held", || (state(&site)["held"].as_u64() > Some(before)).then_some(()));
+    assert_eq!(endpoint.keys_of("y").len(), 0);
+    endpoint.release();
+    for twin in ["x", "y-1", "y-2"] {
+        let f = || site.twin(twin)["properties"]["f"].as_f64();
+        until(twin, || (f() == Some(if twin == "x" { 1.0 } else { 2.0 })).then_some(()));
+    }
+    assert!(state(&site)["seconds"].as_f64() > Some(0.0));
+    let metrics = site.get("/metrics").body;
+    let named = |name: &str| format!("{name}{{job=\"line\",function=\"device/f\"}} ");
+    for name in ["twinloom_function_time_seconds_total", "twinloom_function_holds_total"] {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&named(name)));
+        assert!(
+            line.is_some_and(|number| number.parse::<f64>().is_ok_and(|it| it > 0.0)),
+            "{name}: {line:?}"
+        );
+    }
+    assert!(site.command(&["function", "list", "line"]).contains("for functions' time"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! answered exactly once, be it by a [`Failure`]. What the bytes mean is the business of who calls: a call
 //! carries one JSON object, and so does an answer.
 
+mod allowance;
 pub mod http;
 pub mod python;
 pub mod wasm;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::queue::Waker;
+
+pub use allowance::{Allowance, Meter};
 
 /// Most bytes of an answer unless the settings say something else.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -129,6 +132,9 @@ pub trait FunctionRunner: Send + Sync {
 
     /// How it is, now.
     fn status(&self) -> Status;
+
+    /// What its time is measured with, and what that may be.
+    fn meter(&self) -> &Meter;
 }
 
 /// How a function is, for people and metrics.

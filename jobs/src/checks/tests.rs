@@ -431,7 +431,7 @@ fn limits_and_what_is_shared_are_checked() {
     check(&[
         (
             "job: first",
-            "job: first\nshared: [plant]\ntenant: acme\nlimits: {events: 10/s, bytes: 1MB/s, on_overload: shed, priority: high}",
+            "job: first\nshared: [plant]\ntenant: acme\nlimits: {events: 10/s, bytes: 1MB/s, on_overload: shed, priority: high, functions_time: 500ms}",
             "",
         ),
         (
@@ -443,6 +443,11 @@ fn limits_and_what_is_shared_are_checked() {
             "job: first",
             "job: first\nlimits: {events: 10}",
             "2:18 `10` is no rate of messages (write for example 1000/s)",
+        ),
+        (
+            "job: first",
+            "job: first\nlimits: {functions_time: 5}",
+            "2:26 `5` is no time a second (write for example 2s, which is two calls at a time, or 500ms)",
         ),
         (
             "job: first",

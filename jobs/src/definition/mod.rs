@@ -21,6 +21,7 @@ use connectors::mqtt::MqttSettings;
 use connectors::webhook::WebhookSettings;
 use dataflows::plan::Priority;
 use dataflows::quota::{Overload, Rates};
+use humantime_serde::re::humantime;
 use indexmap::IndexMap;
 use operators::bus::Bus;
 use operators::decode::StreamSettings;
@@ -209,6 +210,9 @@ pub struct LimitsSettings {
     /// Most bytes of topics and payloads that are worked off, such as `1MB/s`.
     #[serde(deserialize_with = "bytes_per_second")]
     pub bytes: Option<f64>,
+    /// Most of the time of functions outside, a second: `2s` is two requests at a time.
+    #[serde(deserialize_with = "seconds_per_second")]
+    pub functions_time: Option<f64>,
     /// What becomes of live input that is more.
     pub on_overload: OverloadSettings,
     /// How much is worked off when it is the job's turn, beside other jobs of a server.
@@ -264,7 +268,7 @@ impl From<PrioritySettings> for Priority {
 impl LimitsSettings {
     /// Most that is worked off a second.
     pub fn rates(&self) -> Rates {
-        Rates { messages: self.events, bytes: self.bytes }
+        Rates { messages: self.events, bytes: self.bytes, functions: self.functions_time }
     }
 }
 
@@ -277,6 +281,7 @@ impl Default for LimitsSettings {
             in_flight: ByteSize::b(limits.in_flight_bytes_max as u64),
             events: None,
             bytes: None,
+            functions_time: None,
             on_overload: OverloadSettings::default(),
             priority: PrioritySettings::default(),
         }
@@ -300,6 +305,19 @@ pub(crate) fn bytes_per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     let size = text.strip_suffix("/s").and_then(|size| size.trim().parse::<ByteSize>().ok());
     size.filter(|size| size.as_u64() > 0).map(|size| Some(size.as_u64() as f64)).ok_or_else(|| {
         serde::de::Error::custom(format!("`{text}` is no rate of bytes; write for example 1MB/s"))
+    })
+}
+
+/// Reads how much time there is a second, such as `2s` or `500ms`.
+pub(crate) fn seconds_per_second<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let time = humantime::parse_duration(&text).ok().map(|time| time.as_secs_f64());
+    time.filter(|time| (1e-3..=1e6).contains(time)).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no time a second; write for example 2s, which is two calls at a time, or 500ms"
+        ))
     })
 }
 

@@ -102,6 +102,7 @@ enum Number {
     Count(u64),
     Level(i64),
     Measure(f64),
+    Total(f64),
 }
 
 impl Number {
@@ -109,6 +110,7 @@ impl Number {
         match self {
             Number::Count(count) => ConstCounter::new(count).encode(metric),
             Number::Level(level) => ConstGauge::new(level).encode(metric),
+            Number::Total(total) => ConstCounter::new(total).encode(metric),
             Number::Measure(measure) => ConstGauge::new(measure).encode(metric),
         }
     }
@@ -189,6 +191,14 @@ fn functions(sheet: &mut Sheet, metrics: &Metrics) {
         let values = all.iter().map(|entry| (named(entry), load(read(&entry.stats)))).collect();
         counters(sheet, name, help, None, values);
     }
+    let meters: Vec<_> =
+        all.iter().filter_map(|entry| Some((named(entry), entry.runner.as_ref()?.meter()))).collect();
+    let spent =
+        meters.iter().map(|(label, meter)| (label.clone(), Number::Total(meter.spent().as_secs_f64())));
+    let help = "time of its requests, or of its processes with calls";
+    add(sheet, "function_time", help, Some(Unit::Seconds), MetricType::Counter, spent);
+    let held = meters.iter().map(|(label, meter)| (label.clone(), meter.held())).collect();
+    counters(sheet, "function_holds", "times that calls waited as functions' time was used up", None, held);
     let status: Vec<_> =
         all.iter().filter_map(|entry| Some((named(entry), entry.runner.as_ref()?.status()))).collect();
     let measured: [(&str, &str, Measure); 3] = [

@@ -1,7 +1,7 @@
 //! What the jobs of one tenant may have together: a file that whoever runs the server writes.
 //!
 //! ```yaml
-//! acme: {jobs: 10, twins: 1000000, events: 50000/s, bytes: 10MB/s}
+//! acme: {jobs: 10, twins: 1000000, events: 50000/s, bytes: 10MB/s, functions_time: 20s}
 //! ```
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::ServiceError;
-use crate::definition::{Definition, bytes_per_second, messages_per_second};
+use crate::definition::{Definition, bytes_per_second, messages_per_second, seconds_per_second};
 use crate::document;
 use crate::findings::{Finding, Findings, Severity};
 
@@ -30,6 +30,9 @@ struct Settings {
     /// Most bytes that are worked off.
     #[serde(deserialize_with = "bytes_per_second")]
     bytes: Option<f64>,
+    /// Most of the time of functions outside.
+    #[serde(deserialize_with = "seconds_per_second")]
+    functions_time: Option<f64>,
 }
 
 /// The tenants of a server, by name.
@@ -66,7 +69,8 @@ impl Tenants {
             }])
         })?;
         let tenants = read.into_iter().map(|(name, settings)| {
-            let rates = Rates { messages: settings.events, bytes: settings.bytes };
+            let Settings { events, bytes, functions_time, .. } = settings;
+            let rates = Rates { messages: events, bytes, functions: functions_time };
             (name, Tenant { settings, quota: Arc::new(Quota::new(rates)) })
         });
         Ok(Self { tenants: tenants.collect() })
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_tenant_has_what_its_line_says() {
-        let text = "acme: {jobs: 2, twins: 100, events: 10/s}\nfree: {}\n";
+        let text = "acme: {jobs: 2, twins: 100, events: 10/s, functions_time: 500ms}\nfree: {}\n";
         let tenants = Tenants::parse("tenants.yaml", text).expect("it is valid");
         let (small, large) = (job("acme", 40), job("acme", 90));
         let check = |new: &Definition, others: &[&Definition]| {
@@ -156,7 +160,8 @@ mod tests {
         assert_eq!(check(&large, &[&job("free", 90)]), Ok(()));
         assert!(check(&job("nobody", 1), &[]).expect_err("unknown").contains("there are acme, free"));
         assert_eq!(Tenants::default().check(&job("nobody", 1), std::iter::empty()).ok(), Some(()));
-        assert!(tenants.quota(Some("acme")).is_some() && tenants.quota(None).is_none());
+        let quota = tenants.quota(Some("acme")).expect("it has a line");
+        assert!(quota.functions().is_some() && tenants.quota(None).is_none());
     }
 
     #[test]
@@ -164,6 +169,8 @@ mod tests {
         for (text, expected) in [
             ("acme: {events: 10}", "no rate of messages"),
             ("acme: {bytes: 0MB/s}", "no rate of bytes"),
+            ("acme: {functions_time: 20/s}", "no time a second"),
+            ("acme: {functions_time: 0s}", "no time a second"),
             ("acme: {cpus: 1}", "cpus"),
             ("- acme", "map"),
         ] {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  calls ─► queue, bounded ─► dispatcher ─ a permit each ─► request ─► answer, or again after a pause
-//!                                │  `concurrency` of them, on one thread for all functions of the process
+//!                                │  `concurrency` of them, on one thread for all functions of the process;
+//!                                │  while the job has functions' time left
 //!                                └─ breaker open: failed at once, the endpoint is left in peace
 //! ```
 //! A call is a CloudEvent 1.0 (HTTP protocol binding 1.0.2): in binary mode, with its attributes as headers and
@@ -25,11 +26,12 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
 use self::breaker::Breaker;
-use super::{ANSWER_BYTES_MAX, Answer, Call, Failure, FailureKind, FunctionRunner, Status};
+use super::allowance::{Spending, USED_UP};
+use super::{ANSWER_BYTES_MAX, Answer, Call, Failure, FailureKind, FunctionRunner, Meter, Status};
 use crate::endpoint;
 use crate::secret::Secret;
 
@@ -181,6 +183,9 @@ struct Shared {
     headers: Vec<(HeaderName, HeaderValue)>,
     client: Client,
     breaker: Breaker,
+    meter: Arc<Meter>,
+    /// There may be functions' time again.
+    is_allowed: Arc<Notify>,
     /// Calls that were taken and not answered.
     in_flight: AtomicU64,
 }
@@ -189,7 +194,11 @@ struct Shared {
 pub fn start(settings: &HttpSettings) -> Result<Arc<HttpFunction>, HttpError> {
     settings.check().map_err(HttpError::Settings)?;
     let runtime = runtime()?;
+    let is_allowed = Arc::<Notify>::default();
+    let waiting = is_allowed.clone();
     let shared = Arc::new(Shared {
+        meter: Arc::new(Meter::new(Arc::new(move || waiting.notify_waiters()))),
+        is_allowed,
         headers: endpoint::headers(&settings.headers).map_err(HttpError::Settings)?,
         client: client()?,
         breaker: Breaker::new(settings.breaker),
@@ -247,6 +256,10 @@ impl FunctionRunner for HttpFunction {
             instances: 0,
         }
     }
+
+    fn meter(&self) -> &Meter {
+        &self.shared.meter
+    }
 }
 
 /// Deals out calls to requests, until the function is let go of.
@@ -255,23 +268,32 @@ async fn dispatch(shared: Arc<Shared>, mut calls: mpsc::UnboundedReceiver<Call>)
     while let Some(first) = calls.recv().await {
         // It is never closed.
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Some(spending) = shared.begin(first.deadline).await else {
+            shared.fail(vec![first], &Failure::new(FailureKind::Timeout, USED_UP));
+            continue;
+        };
         let mut batch = vec![first];
         while batch.len() < shared.settings.batch
             && let Ok(call) = calls.try_recv()
         {
             batch.push(call);
         }
-        tokio::spawn(answer(shared.clone(), batch, permit));
+        tokio::spawn(answer(shared.clone(), batch, permit, spending));
     }
 }
 
 /// Has calls answered, each once.
-async fn answer(shared: Arc<Shared>, mut calls: Vec<Call>, permit: OwnedSemaphorePermit) {
+async fn answer(
+    shared: Arc<Shared>,
+    mut calls: Vec<Call>,
+    permit: OwnedSemaphorePermit,
+    mut spending: Spending,
+) {
     let mut pause = shared.settings.pause;
     let mut left = shared.settings.retries;
     loop {
         let now = Instant::now();
-        let (open, over): (Vec<Call>, Vec<Call>) = calls.into_iter().partition(|call| call.deadline > now);
+        let (open, over) = by_deadline(calls, now);
         shared.fail(over, &Failure::new(FailureKind::Timeout, "no answer in time"));
         calls = open;
         let Some(until) = calls.iter().map(|call| call.deadline).max() else { return };
@@ -284,6 +306,7 @@ async fn answer(shared: Arc<Shared>, mut calls: Vec<Call>, permit: OwnedSemaphor
             Ok(outcome) => outcome,
             Err(_) => Outcome::Again(Failure::new(FailureKind::Timeout, "no answer in time")),
         };
+        drop(spending);
         match outcome {
             Outcome::Answered(answers) => {
                 shared.breaker.succeeded();
@@ -311,6 +334,15 @@ async fn answer(shared: Arc<Shared>, mut calls: Vec<Call>, permit: OwnedSemaphor
         let _ = &permit;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+        spending = loop {
+            let Some(first) = calls.iter().map(|call| call.deadline).min() else { return };
+            if let Some(begun) = shared.begin(first).await {
+                break begun;
+            }
+            let (open, over) = by_deadline(calls, Instant::now());
+            shared.fail(over, &Failure::new(FailureKind::Timeout, USED_UP));
+            calls = open;
+        };
     }
 }
 
@@ -324,7 +356,35 @@ enum Outcome {
     Again(Failure),
 }
 
+/// Calls that are waited for at this instant, and those for which it is too late.
+fn by_deadline(calls: Vec<Call>, now: Instant) -> (Vec<Call>, Vec<Call>) {
+    calls.into_iter().partition(|call| call.deadline > now)
+}
+
 impl Shared {
+    /// Waits until there is functions' time for a request, but not past an instant.
+    async fn begin(&self, until: Instant) -> Option<Spending> {
+        let mut is_held = false;
+        loop {
+            // Before it is asked, so that no end goes by unheard.
+            let mut allowed = std::pin::pin!(self.is_allowed.notified());
+            allowed.as_mut().enable();
+            let wait = match self.meter.begin() {
+                Ok(spending) => return Some(spending),
+                Err(wait) => wait,
+            };
+            if !std::mem::replace(&mut is_held, true) {
+                self.meter.hold();
+            }
+            let now = Instant::now();
+            if now >= until {
+                return None;
+            }
+            // Woken or not, it asks again.
+            let _ = tokio::time::timeout(wait.min(until - now), allowed).await;
+        }
+    }
+
     async fn request(&self, calls: &[Call]) -> Outcome {
         let message = event::encode(calls, self.settings.format, self.settings.batch > 1);
         let mut request = self.client.post(&self.settings.url).header(CONTENT_TYPE, message.content_type);

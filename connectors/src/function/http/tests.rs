@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use expect_test::expect;
 
 use super::*;
-use crate::function::{CallKey, Inbox};
+use crate::function::{Allowance, CallKey, Inbox};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -298,6 +298,33 @@ fn what_has_no_room_is_refused_and_an_open_breaker_fails_at_once() {
         "{answers}"
     );
     assert!(function.status().is_open);
+}
+
+/// Calls wait while another function uses all the time that there is; what has waited too long is not made.
+#[test]
+fn calls_wait_for_functions_time() {
+    let Endpoint { url, told } = endpoint(vec![good(r#"{"a": 2}"#)]);
+    let function = start(&settings(&url, "")).expect("it starts");
+    let allowance = Arc::new(Allowance::new(1.0));
+    let other = Arc::new(Meter::new(Arc::new(|| {})));
+    for meter in [function.meter(), &other] {
+        meter.draw_on(std::slice::from_ref(&allowance));
+    }
+    let caller = Caller::new();
+    let used = other.begin().expect("nobody else uses it");
+    function.call(caller.call(1, "p-1", Duration::from_millis(20))).expect("there is room");
+    expect![[r#"
+        1: timeout: the functions' time that its job or tenant may use was used up
+    "#]]
+    .assert_eq(&caller.answers(1));
+    function.call(caller.call(2, "p-2", LONG)).expect("there is room");
+    while function.meter().held() < 2 {
+        std::thread::yield_now();
+    }
+    drop(used);
+    assert_eq!(caller.answers(1), "2: {\"a\": 2}\n");
+    assert_eq!(told.try_iter().count(), 1);
+    assert!(function.meter().spent() > Duration::ZERO);
 }
 
 #[test]

@@ -42,7 +42,7 @@ use serde::Deserialize;
 
 #[cfg(doc)]
 use super::FailureKind;
-use super::{Call, FunctionRunner, Status};
+use super::{Call, FunctionRunner, Meter, Status};
 use process::Process;
 use shared::Shared;
 
@@ -181,7 +181,7 @@ pub struct PythonFunction {
 /// The name is for logs and tracebacks.
 pub fn start(name: &str, source: &str, settings: PythonSettings) -> Result<Arc<PythonFunction>, PythonError> {
     check_known(source, &settings)?;
-    Ok(Arc::new(PythonFunction { shared: Arc::new(Shared::new(name, source, &settings)) }))
+    Ok(Arc::new(PythonFunction { shared: Shared::new(name, source, &settings) }))
 }
 
 /// Loads a source once in a process, and says what is wrong with it: where its syntax is, what it imports and is
@@ -229,6 +229,10 @@ impl FunctionRunner for PythonFunction {
 
     fn status(&self) -> Status {
         self.shared.status(Instant::now())
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.shared.meter
     }
 }
 

@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use super::PythonSettings;
 use super::restarts::Restarts;
 use super::slot::Slot;
-use crate::function::{Answer, Call, Failure, FailureKind, Inbox, Status};
+use crate::function::allowance::{Spending, USED_UP};
+use crate::function::{Answer, Call, Failure, FailureKind, Inbox, Meter, Status};
 use crate::reminder::Reminder;
 
 /// Bytes of bodies after which a batch is closed.
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) source: String,
     pub(super) settings: PythonSettings,
+    pub(super) meter: Arc<Meter>,
     in_flight: AtomicU64,
     state: Mutex<State>,
     /// Calls wait, or slots are to look whether they should end.
@@ -60,15 +62,26 @@ pub(super) fn failed(call: Call, kind: FailureKind, message: &str) -> Done {
 }
 
 impl Shared {
-    pub(super) fn new(name: &str, source: &str, settings: &PythonSettings) -> Self {
-        Self {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            settings: settings.clone(),
-            in_flight: AtomicU64::new(0),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+    pub(super) fn new(name: &str, source: &str, settings: &PythonSettings) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| {
+            let this = this.clone();
+            let wake = move || {
+                if let Some(this) = this.upgrade() {
+                    // Locked once, so that who is about to wait hears it.
+                    drop(this.lock());
+                    this.changed.notify_all();
+                }
+            };
+            Self {
+                name: name.to_owned(),
+                source: source.to_owned(),
+                settings: settings.clone(),
+                meter: Arc::new(Meter::new(Arc::new(wake))),
+                in_flight: AtomicU64::new(0),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }
+        })
     }
 
     /// Takes a call, or gives it back.
@@ -114,14 +127,34 @@ impl Shared {
         state.slots > 0
     }
 
-    /// Waits for calls, a batch of them at most; none where the slot is to end, which it then must.
-    pub(super) fn next(&self) -> Option<Vec<Call>> {
+    /// Waits for calls and for the time to make them, a batch of them at most; none where the slot is to end, which
+    /// it then must.
+    pub(super) fn next(&self) -> Option<(Vec<Call>, Spending)> {
         let since = Instant::now();
+        let mut is_held = false;
         let mut state = self.lock();
         loop {
-            if !state.waiting.is_empty() {
-                return Some(state.take_share(&self.settings));
+            if let Some(first) = state.waiting.front().map(|call| call.deadline)
+                && !state.is_stopping
+            {
+                let wait = match self.meter.begin() {
+                    Ok(spending) => return Some((state.take_share(&self.settings), spending)),
+                    Err(wait) => wait,
+                };
+                if !std::mem::replace(&mut is_held, true) {
+                    self.meter.hold();
+                }
+                let left = first.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    drop(state);
+                    self.expire(Instant::now(), USED_UP);
+                    state = self.lock();
+                } else {
+                    state = self.wait(state, wait.min(left));
+                }
+                continue;
             }
+            is_held = false;
             let now = state.no_earlier.unwrap_or(since).max(Instant::now());
             let left = self.settings.idle.saturating_sub(now.saturating_duration_since(since));
             if state.is_stopping || left.is_zero() {
@@ -129,20 +162,24 @@ impl Shared {
                 return None;
             }
             state.idle += 1;
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait(state, left);
             state.idle -= 1;
             state.called = state.called.saturating_sub(1);
         }
     }
 
-    /// Fails the calls whose time was over before somebody took them.
-    pub(super) fn expire(&self, now: Instant) {
+    fn wait<'s>(&self, state: MutexGuard<'s, State>, patience: Duration) -> MutexGuard<'s, State> {
+        self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Fails the calls whose time was over before somebody took them, and why that was.
+    pub(super) fn expire(&self, now: Instant, why: &str) {
         let mut done = Vec::new();
         let mut state = self.lock();
         // They come in about the order of their deadlines.
         while state.waiting.front().is_some_and(|call| call.deadline <= now) {
             let call = state.pop().expect("it was looked at");
-            done.push(failed(call, FailureKind::Timeout, "its time was over before a process was free"));
+            done.push(failed(call, FailureKind::Timeout, why));
         }
         drop(state);
         self.answer(&mut done);
@@ -237,6 +274,8 @@ impl Shared {
 
 /// What calls are told that a function leaves unanswered when it ends.
 pub(super) const STOPPED: &str = "the function was stopped";
+/// What calls are told that no process took in time.
+pub(super) const NOT_FREE: &str = "its time was over before a process was free";
 
 impl State {
     fn pop(&mut self) -> Option<Call> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{self, Record};
 use super::process::{Process, Woken};
-use super::shared::{Done, STOPPED, Shared, failed};
+use super::shared::{Done, NOT_FREE, STOPPED, Shared, failed};
 use crate::function::{Answer, Call, Failure, FailureKind};
 
 /// How long a process may take to load the user's module. It is not the calls' time.
@@ -67,7 +67,7 @@ impl Slot {
 
     /// Until the function is stopped, or nobody has called it for a while.
     pub(super) fn run(mut self) {
-        while let Some(calls) = self.shared.next() {
+        while let Some((calls, _spending)) = self.shared.next() {
             self.batch.extend(calls.into_iter().map(Some));
             self.first_deadline = None;
             while !self.batch.is_empty() && !self.shared.is_stopping() {
@@ -112,7 +112,7 @@ impl Slot {
             if now - began >= START_MAX {
                 return Err(not_started(super::PythonError::Slow(START_MAX)));
             }
-            shared.expire(now);
+            shared.expire(now, NOT_FREE);
             tick = (tick * 2).min(TICKS.1);
         }
         Ok(())
@@ -148,7 +148,7 @@ impl Slot {
             if !is_quiet {
                 began = Instant::now();
             } else if woken == Woken::Timeout {
-                self.shared.expire(now);
+                self.shared.expire(now, NOT_FREE);
             }
             tick = if is_quiet && !has_printed { (tick * 2).min(TICKS.1) } else { TICKS.0 };
         }

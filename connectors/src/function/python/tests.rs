@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::function::{Answer, CallKey, FailureKind, Inbox};
+use crate::function::allowance::USED_UP;
+use crate::function::{Allowance, Answer, CallKey, FailureKind, Inbox, Meter};
 
 /// Longer than anything takes that works.
 const LONG: Duration = Duration::from_secs(60);
@@ -142,6 +143,40 @@ fn each_call_has_its_own_answer() {
         }
         assert_eq!(caller.function.status().in_flight, 0);
     }
+}
+
+/// However many processes there may be: they have calls one after the other where there is a second a second.
+#[test]
+fn functions_time_is_shared_by_processes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lock = folder.path().join("lock");
+    std::fs::write(&lock, "").expect("the folder is ours");
+    let source = format!(
+        "
+import fcntl
+def f(state):
+    with open({lock:?}) as lock:
+        # It fails where somebody else has it.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(20_000): pass
+    return {{}}
+"
+    );
+    let mut caller =
+        Caller::with(PythonSettings { processes: 4, batch: 1, ..PythonSettings::default() }, &source);
+    let allowance = Arc::new(Allowance::new(1.0));
+    let other = Arc::new(Meter::new(Arc::new(|| {})));
+    for meter in [caller.function.meter(), &other] {
+        meter.draw_on(std::slice::from_ref(&allowance));
+    }
+    let used = other.begin().expect("nobody else uses it");
+    let late = caller.ask_within(json!({}), Duration::from_millis(20));
+    assert_eq!(late, Err((FailureKind::Timeout, USED_UP.to_owned())));
+    (0..40).for_each(|_| _ = caller.call(&json!({}), LONG).expect("there is room"));
+    until("calls are held", || caller.function.meter().held() >= 2);
+    drop(used);
+    assert!(caller.answers(40).values().all(|outcome| *outcome == Ok(json!({}))));
+    assert!(caller.function.meter().spent() > Duration::ZERO);
 }
 
 #[test]
