@@ -160,7 +160,7 @@ impl Metrics {
             let trial = entry.trial.as_ref().and_then(|trial| trial.runner.as_ref());
             entry.runner.iter().chain(trial)
         });
-        runners.for_each(|runner| runner.meter().draw_on(allowances));
+        runners.filter_map(|runner| runner.meter()).for_each(|meter| meter.draw_on(allowances));
     }
 
     /// The sources of this process, by name.

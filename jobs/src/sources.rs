@@ -68,7 +68,14 @@ fn read_file(path: &Path) -> Result<String, String> {
     if !metadata.is_file() || metadata.len() > SOURCE_BYTES_MAX {
         return Err(format!("it is no file, or has more than {SOURCE_BYTES_MAX} bytes"));
     }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    text_of(std::fs::read(path).map_err(|error| error.to_string())?)
+}
+
+/// What stands in a job for the bytes of a source: they themselves where they are a text, else base64 of them.
+pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.len() as u64 > SOURCE_BYTES_MAX {
+        return Err(format!("it has more than {SOURCE_BYTES_MAX} bytes"));
+    }
     if bytes.starts_with(MODULE_MAGIC) {
         return Ok(BASE64_STANDARD.encode(bytes));
     }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Site;
+use crate::harness::program::run;
 use crate::harness::until;
 
 impl Site {
@@ -191,4 +192,50 @@ fn a_version_is_tried_out_beside_another_and_promoted_or_dropped() {
     assert_eq!(site.function("f")["failures"], 0, "its failures are not those of the version that runs");
     assert_eq!(site.ask("POST", &format!("{path}/rollback"), "").status, 409);
     assert_eq!(site.apply(&[]).status, 200);
+}
+
+/// A module that doubles its number.
+const DOUBLING: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x06\x01\x60\x01\x7c\x01\x7c\x03\x02\x01\0\x07\x08\x01\x04call\0\0\
+    \x0a\x10\x01\x0e\0\x20\0\x44\0\0\0\0\0\0\0\x40\xa2\x0b";
+
+#[test]
+fn a_module_is_put_as_a_file_or_as_its_text() {
+    let mut site = Site::with_job();
+    let text = |factor: f64| {
+        let call = "(func (export \"call\") (param f64) (result f64)";
+        format!("(module {call} (f64.mul (local.get 0) (f64.const {factor}))))")
+    };
+    let first = format!("{{wasm: {{code: {:?}}}, of: [t], on_error: skip}}", text(7.0));
+    let put = site.ask("PUT", "/v1/jobs/line/functions/f", &first).json();
+    assert_eq!((&put["version"], &put["how"]), (&json!(2), &json!("live")));
+    assert_eq!(value(&site.state_with("a", 1), "f"), Some(7.0));
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(site.path().join(name), bytes).expect("the folder is ours");
+    };
+    write("f.wasm", DOUBLING);
+    write("f.wat", text(3.0).as_bytes());
+    write("broken.wasm", b"\0asm\x01\0\0\0\x01");
+    write("neither.wasm", b"\xff\xfe");
+    let said = site.command(&["function", "put", "line", "f", "f.wasm"]);
+    assert!(said.contains("function device/f is at version 3, applied on all workers at once"), "{said}");
+    assert_eq!(value(&site.state_with("a", 2), "f"), Some(4.0));
+    let put = site.ask("PUT", "/v1/jobs/line/functions/f?language=wasm", &text(5.0)).json();
+    assert_eq!(put["version"], 4);
+    assert_eq!(value(&site.state_with("a", 3), "f"), Some(15.0));
+    site.command(&["function", "put", "line", "f", "f.wat"]);
+    assert_eq!(value(&site.state_with("a", 4), "f"), Some(12.0));
+
+    // What is no module, or takes another count of numbers, is refused, and nothing changes.
+    let server = format!("127.0.0.1:{}", site.port);
+    for (file, code) in [("broken.wasm", 78), ("neither.wasm", 1)] {
+        let refused = run(site.path(), &["function", "put", "line", "f", file, "--server", &server]);
+        assert_eq!(refused.code, Some(code), "{file}: {refused:?}");
+    }
+    let two = text(1.0).replace("(param f64)", "(param f64 f64)");
+    assert_eq!(site.ask("PUT", "/v1/jobs/line/functions/f?language=wasm", &two).status, 422);
+    let long = "(;".repeat(600 << 10);
+    assert_eq!(site.ask("PUT", "/v1/jobs/line/functions/f?language=wasm", &long).status, 400);
+    assert_eq!(site.function("f")["version"], 5);
+    assert_eq!(value(&site.state_with("a", 5), "f"), Some(15.0));
 }

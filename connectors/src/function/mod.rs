@@ -133,8 +133,10 @@ pub trait FunctionRunner: Send + Sync {
     /// How it is, now.
     fn status(&self) -> Status;
 
-    /// What its time is measured with, and what that may be.
-    fn meter(&self) -> &Meter;
+    /// What its time is measured with, and bounded; none where it uses only time of this process.
+    fn meter(&self) -> Option<&Meter> {
+        None
+    }
 }
 
 /// How a function is, for people and metrics.

@@ -41,7 +41,7 @@ pub(super) fn plan(arguments: &ApplyArguments) -> Result<(), Failure> {
 
 pub(super) fn apply(arguments: &ApplyArguments) -> Result<(), Failure> {
     let (job, text) = arguments.read()?;
-    let applied: Value = arguments.remote.put(&path(&["jobs", &job]), &text)?;
+    let applied: Value = arguments.remote.put(&path(&["jobs", &job]), text.as_bytes())?;
     if arguments.remote.json {
         println!("{applied}");
         return Ok(());

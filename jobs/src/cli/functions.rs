@@ -56,7 +56,8 @@ pub(super) struct FunctionArguments {
 pub(super) struct PutArguments {
     #[command(flatten)]
     function: FunctionArguments,
-    /// A source in Python (.py), or a function as it stands in a job file (.yaml)
+    /// A source in Python (.py), a module in WebAssembly (.wasm, .wat), or a function as it stands in a job file
+    /// (.yaml)
     file: PathBuf,
     /// Declare the property of the function's name, of this type
     #[arg(long, value_name = "TYPE")]
@@ -109,14 +110,15 @@ fn post(arguments: &FunctionArguments, what: &str) -> Result<(), Failure> {
 
 fn put(PutArguments { function: arguments, file, property, shadow }: &PutArguments) -> Result<(), Failure> {
     let FunctionArguments { job, function, remote, .. } = arguments;
-    let text = std::fs::read_to_string(file)
+    let body = std::fs::read(file)
         .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
     let language = match file.extension().and_then(|end| end.to_str()) {
         Some("py") => "python",
+        Some("wasm" | "wat") => "wasm",
         Some("yaml" | "yml" | "json") => "yaml",
         _ => {
             let file = file.display();
-            return Err(Failure::Usage(format!("{file}: name a .py or a .yaml file")));
+            return Err(Failure::Usage(format!("{file}: name a .py, .wasm, .wat or .yaml file")));
         }
     };
     let mut more = vec![("language", language)];
@@ -124,7 +126,7 @@ fn put(PutArguments { function: arguments, file, property, shadow }: &PutArgumen
     let shadow = shadow.map(|percent| percent.to_string());
     more.extend(shadow.as_deref().map(|percent| ("shadow", percent)));
     let path = with_type(&path(&["jobs", job, "functions", function]), arguments, &more);
-    let put: Value = remote.put(&path, &text)?;
+    let put: Value = remote.put(&path, &body)?;
     show(remote, &put);
     Ok(())
 }
@@ -153,6 +155,9 @@ fn list(job: &str, remote: &RemoteArguments) -> Result<(), Failure> {
         );
         if one["is_breaker_open"] == true {
             println!("  its circuit breaker is open: calls fail at once");
+        }
+        if one["held"].as_u64() > Some(0) {
+            println!("  waited {} times for functions' time, which `limits` bound", one["held"]);
         }
         if let Some(reason) = one["last_failure"].as_str() {
             println!("  failed last: {reason}");

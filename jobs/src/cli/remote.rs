@@ -42,7 +42,7 @@ impl RemoteArguments {
         self.read(path, agent(Some(ANSWER_MAX)).post(self.url(path)).send(body))
     }
 
-    pub(super) fn put<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, Failure> {
+    pub(super) fn put<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Failure> {
         self.read(path, agent(Some(ANSWER_MAX)).put(self.url(path)).send(body))
     }
 

@@ -17,6 +17,8 @@ use crate::document::{Content, Entry, Node, unknown};
 /// Keys that stand beside the kind.
 pub(crate) const CALL_KEYS: [&str; 8] =
     ["of", "yields", "timeout", "on_late", "on_error", "waiting", "keeps", "spread"];
+/// Those of them that are of functions that are waited for, as one in process is with `spread` only.
+pub(crate) const WAITED_KEYS: [&str; 3] = ["timeout", "on_late", "waiting"];
 /// Which version of the function it is. The job server writes it where a function was put while its job runs.
 const VERSION: &str = "version";
 /// A version that runs beside it, which the job server writes too.

@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::jobs::{Body, changed};
+use super::jobs::{Body, changed, text};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::{Api, Path};
 use crate::service::{FunctionPut, FunctionState, Putting, Service, ServiceError};
+use crate::sources;
 
 /// Functions of a job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,7 +28,8 @@ pub(super) struct PutParameters {
     /// The type of twin, where several are possible.
     #[serde(rename = "type")]
     twin_type: Option<String>,
-    /// What the body is: `yaml` (a function as in a job file), or `python` (its source).
+    /// What the body is: `yaml` (a function as in a job file), `python` (its source), or
+    /// `wasm` (a module, or its text); sources have 1 MB at most.
     #[param(inline)]
     language: Option<Language>,
     /// Type of the property of the function's name, where the job does not declare it: `double`, `boolean`, ...
@@ -44,6 +46,7 @@ pub(super) struct PutParameters {
 enum Language {
     Yaml,
     Python,
+    Wasm,
 }
 
 /// Which function.
@@ -85,7 +88,7 @@ pub(super) async fn put(
     Query(parameters): Query<PutParameters>,
     body: Body,
 ) -> Result<Json<FunctionPut>, Problem> {
-    let text = body.text()?;
+    let body = body.bytes()?;
     api.job(&job)?;
     let PutParameters { twin_type, language, property, shadow } = parameters;
     let is_percent = |percent: &f64| *percent > 0.0 && *percent <= 100.0;
@@ -98,8 +101,12 @@ pub(super) async fn put(
         return Err(Problem::new(Kind::BadRequest, detail));
     }
     let putting = match language.unwrap_or(Language::Yaml) {
-        Language::Yaml => Putting::Yaml(text),
-        Language::Python => Putting::Python(text),
+        Language::Yaml => Putting::Yaml(text(body)?),
+        Language::Python => Putting::Python(text(body)?),
+        Language::Wasm => {
+            let code = sources::text_of(body);
+            Putting::Wasm(code.map_err(|error| Problem::new(Kind::BadRequest, error))?)
+        }
     };
     let put = move |service: &Service| match shadow {
         Some(percent) => service.try_function(&job, &function, twin_type.as_deref(), putting, percent),

@@ -156,9 +156,18 @@ pub(super) async fn dismiss(
 pub(super) struct Body(Result<Vec<u8>, Problem>);
 
 impl Body {
-    pub(super) fn text(self) -> Result<String, Problem> {
-        String::from_utf8(self.0?).map_err(|_| Problem::new(Kind::BadRequest, "the body is no text in UTF-8"))
+    pub(super) fn bytes(self) -> Result<Vec<u8>, Problem> {
+        self.0
     }
+
+    pub(super) fn text(self) -> Result<String, Problem> {
+        text(self.0?)
+    }
+}
+
+/// A body that is to be a text.
+pub(super) fn text(body: Vec<u8>) -> Result<String, Problem> {
+    String::from_utf8(body).map_err(|_| Problem::new(Kind::BadRequest, "the body is no text in UTF-8"))
 }
 
 impl<S: Send + Sync> FromRequest<S> for Body {

@@ -192,7 +192,7 @@ fn functions(sheet: &mut Sheet, metrics: &Metrics) {
         counters(sheet, name, help, None, values);
     }
     let meters: Vec<_> =
-        all.iter().filter_map(|entry| Some((named(entry), entry.runner.as_ref()?.meter()))).collect();
+        all.iter().filter_map(|entry| Some((named(entry), entry.runner.as_ref()?.meter()?))).collect();
     let spent =
         meters.iter().map(|(label, meter)| (label.clone(), Number::Total(meter.spent().as_secs_f64())));
     let help = "time of its requests, or of its processes with calls";

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::graft::{Graft, Place, graft, graft_trial};
 use crate::definition::secrets::from_environment;
-use crate::document::{self, Span};
+use crate::document::{self, Node, Span};
 use crate::findings::{Finding, Findings, Severity};
 use crate::job::Job;
 
@@ -174,6 +174,26 @@ impl FunctionVersions {
             self = self.with(twin_type, name, Source::Definition, at_us);
         }
         self
+    }
+
+    /// What is in force for a function, as it stands in a job file; none where there is none.
+    pub(super) fn in_force(
+        &self,
+        definition: &str,
+        twin_type: &str,
+        name: &str,
+    ) -> Result<Option<Node>, Findings> {
+        let parse = |name: &str, text: &str| {
+            document::parse(name, text).map_err(|all| Findings::new(name, text, all))
+        };
+        let active = self.0.get(&key(twin_type, name)).and_then(Versions::active);
+        match active.map(|version| &version.source) {
+            Some(Source::Put { text, .. }) => Ok(Some(parse(name, text)?.root)),
+            Some(Source::Definition | Source::Removed) | None => {
+                let document = parse("job.yaml", definition)?;
+                Ok(document.find(&["types", twin_type, "augmentation", name]).cloned())
+            }
+        }
     }
 
     /// The job that a definition and these versions make.

@@ -1,6 +1,7 @@
 //! Functions that are put while a job runs, grafted into the document of its definition.
 
 use super::functions::Trial;
+use crate::definition::functions::{CALL_KEYS, WAITED_KEYS};
 use crate::document::{self, Content, Document, Entry, Node, Span};
 use crate::findings::Findings;
 
@@ -148,27 +149,21 @@ fn move_to(node: &mut Node, span: Span) {
     }
 }
 
-/// A source in Python as the function that it is put for: what stands beside it stays.
-pub(super) fn of_python(
-    definition: &str,
-    twin_type: &str,
-    name: &str,
-    code: &str,
-) -> Result<String, Findings> {
-    let document =
-        document::parse("job.yaml", definition).map_err(|all| Findings::new("job.yaml", definition, all))?;
+/// A source of this kind, `python` or `wasm`, in the place of a function that there may be: what stands beside that
+/// stays.
+pub(super) fn of_source(kind: &str, before: Option<Node>, code: &str) -> String {
     let span = Span::default();
-    let before = document.find(&["types", twin_type, "augmentation", name]).cloned();
     let mut function = before.unwrap_or(Node { span, content: Content::Mapping(Vec::new()) });
-    let python = map_at(&mut function, "python", span);
-    python.retain(|entry| entry.key != "code" && entry.key != "file");
-    python.push(entry("code", scalar(code, span), span));
+    let settings = map_at(&mut function, kind, span);
+    settings.retain(|entry| entry.key != "code" && entry.key != "file");
+    settings.push(entry("code", scalar(code, span), span));
     if let Content::Mapping(entries) = &mut function.content {
         // It may have been of another kind.
-        let beside = crate::definition::functions::CALL_KEYS;
-        entries.retain(|entry| entry.key == "python" || beside.contains(&entry.key.as_str()));
+        let is_waited_for = kind != "wasm" || entries.iter().any(|entry| entry.key == "spread");
+        let stays = |key: &str| CALL_KEYS.contains(&key) && (is_waited_for || !WAITED_KEYS.contains(&key));
+        entries.retain(|entry| entry.key == kind || stays(&entry.key));
     }
-    Ok(to_json(&function).to_string())
+    to_json(&function).to_string()
 }
 
 /// A node as JSON, which is YAML too.
@@ -191,12 +186,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_in_python_keeps_what_stands_beside_it() {
-        let job = "types:\n  press:\n    augmentation:\n      q: {http: {url: \"http://a\"}, of: [t], timeout: 2s}\n";
-        let text = of_python(job, "press", "q", "def f(state):\n    return {}\n").expect("it is YAML");
+    fn a_source_keeps_what_stands_beside_it() {
+        let source = |kind, before, code| {
+            let before = document::parse("q", before).expect("it is YAML");
+            of_source(kind, Some(before.root), code)
+        };
+        let http = r#"{http: {url: "http://a"}, of: [t], timeout: 2s}"#;
+        let text = source("python", http, "def f(state):\n    return {}\n");
         let expected = serde_json::json!({"of": ["t"], "timeout": "2s", "python": {"code": "def f(state):\n    return {}\n"}});
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), expected);
-        let new = of_python(job, "press", "r", "x").expect("it is YAML");
-        assert_eq!(new, r#"{"python":{"code":"x"}}"#);
+        assert_eq!(source("wasm", http, "(module)"), r#"{"of":["t"],"wasm":{"code":"(module)"}}"#);
+        let module = "{wasm: {code: AGFzbQ==, fuel: 5000}, of: [t]}";
+        assert_eq!(
+            source("wasm", module, "(module)"),
+            r#"{"wasm":{"fuel":5000,"code":"(module)"},"of":["t"]}"#
+        );
+        assert_eq!(of_source("python", None, "x"), r#"{"python":{"code":"x"}}"#);
     }
 }

@@ -28,8 +28,10 @@ const SURVEYED_MAX: i64 = 100_000;
 pub enum Putting {
     /// A function as it would stand in a job file: YAML.
     Yaml(String),
-    /// The source of one in Python. What stands beside it in the definition stays.
+    /// The source of one in Python. What stands beside the one in force stays.
     Python(String),
+    /// A module in WebAssembly: its text, or base64 of it. What stands beside the one in force stays.
+    Wasm(String),
 }
 
 /// What became of a function that was put, rolled back or removed.
@@ -76,6 +78,10 @@ pub struct FunctionState {
     pub is_breaker_open: bool,
     /// Another version that runs beside it, and what has come of that.
     pub shadow: Option<ShadowRun>,
+    /// Time that its requests have taken since the start, of a function outside.
+    pub seconds: f64,
+    /// How often calls had to wait, as the functions' time of the job or its tenant was used up.
+    pub held: u64,
 }
 
 impl Putting {
@@ -83,11 +89,23 @@ impl Putting {
     fn text(self, held: &Held, twin_type: &str, function: &str) -> Result<String, ServiceError> {
         match self {
             Putting::Yaml(text) => Ok(text),
-            Putting::Python(code) => {
-                graft::of_python(&held.record.text, twin_type, function, &code).map_err(ServiceError::Invalid)
-            }
+            Putting::Python(code) => of_source(held, twin_type, function, "python", &code),
+            Putting::Wasm(code) => of_source(held, twin_type, function, "wasm", &code),
         }
     }
+}
+
+/// A source as the function that takes the place of the one in force.
+fn of_source(
+    held: &Held,
+    twin_type: &str,
+    function: &str,
+    kind: &str,
+    code: &str,
+) -> Result<String, ServiceError> {
+    let record = &held.record;
+    let before = record.functions.in_force(&record.text, twin_type, function);
+    Ok(graft::of_source(kind, before.map_err(ServiceError::Invalid)?, code))
 }
 
 fn no_trial(function: &str) -> ServiceError {
@@ -116,7 +134,9 @@ impl Service {
         let state = |twin_type: &str, function: &str, kind: Option<&KindDefinition>| {
             let known = held.record.functions.of(twin_type, function);
             let entry = entries.iter().find(|one| one.twin_type == twin_type && one.name == function);
-            let status = entry.and_then(|one| one.runner.as_ref()).map(|runner| runner.status());
+            let runner = entry.and_then(|one| one.runner.as_ref());
+            let status = runner.map(|runner| runner.status());
+            let meter = runner.and_then(|runner| runner.meter());
             let load = |read: fn(&dataflows::metrics::FunctionStats) -> &std::sync::atomic::AtomicU64| {
                 entry.map_or(0, |one| read(&one.stats).load(Ordering::Relaxed))
             };
@@ -140,6 +160,8 @@ impl Service {
                     let running = entry.and_then(|entry| entry.trial.as_ref());
                     is_it.then(|| ShadowRun::new(trial, running))
                 }),
+                seconds: meter.map_or(0.0, |meter| meter.spent().as_secs_f64()),
+                held: meter.map_or(0, |meter| meter.held()),
             }
         };
         let types = held.definition.types.iter();

@@ -257,8 +257,8 @@ impl FunctionRunner for HttpFunction {
         }
     }
 
-    fn meter(&self) -> &Meter {
-        &self.shared.meter
+    fn meter(&self) -> Option<&Meter> {
+        Some(&self.shared.meter)
     }
 }
 

@@ -231,8 +231,8 @@ impl FunctionRunner for PythonFunction {
         self.shared.status(Instant::now())
     }
 
-    fn meter(&self) -> &Meter {
-        &self.shared.meter
+    fn meter(&self) -> Option<&Meter> {
+        Some(&self.shared.meter)
     }
 }
 

@@ -166,17 +166,19 @@ def f(state):
         Caller::with(PythonSettings { processes: 4, batch: 1, ..PythonSettings::default() }, &source);
     let allowance = Arc::new(Allowance::new(1.0));
     let other = Arc::new(Meter::new(Arc::new(|| {})));
-    for meter in [caller.function.meter(), &other] {
+    let function = caller.function.clone();
+    let meter = function.meter().expect("it is measured");
+    for meter in [meter, &other] {
         meter.draw_on(std::slice::from_ref(&allowance));
     }
     let used = other.begin().expect("nobody else uses it");
     let late = caller.ask_within(json!({}), Duration::from_millis(20));
     assert_eq!(late, Err((FailureKind::Timeout, USED_UP.to_owned())));
     (0..40).for_each(|_| _ = caller.call(&json!({}), LONG).expect("there is room"));
-    until("calls are held", || caller.function.meter().held() >= 2);
+    until("calls are held", || meter.held() >= 2);
     drop(used);
     assert!(caller.answers(40).values().all(|outcome| *outcome == Ok(json!({}))));
-    assert!(caller.function.meter().spent() > Duration::ZERO);
+    assert!(meter.spent() > Duration::ZERO);
 }
 
 #[test]
