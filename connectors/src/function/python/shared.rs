@@ -40,7 +40,8 @@ pub(super) struct Shared {
 struct State {
     waiting: VecDeque<Call>,
     waiting_bytes: usize,
-    /// Threads that there are, of these those that wait for calls, and of those whom was called.
+    /// Threads that there are, of these those that wait for calls or for the time to make them, and of those whom was
+    /// called.
     slots: usize,
     idle: usize,
     called: usize,
@@ -161,15 +162,17 @@ impl Shared {
                 state.slots -= 1;
                 return None;
             }
-            state.idle += 1;
             state = self.wait(state, left);
-            state.idle -= 1;
-            state.called = state.called.saturating_sub(1);
         }
     }
 
-    fn wait<'s>(&self, state: MutexGuard<'s, State>, patience: Duration) -> MutexGuard<'s, State> {
-        self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+    /// Waits to be called, or for as long as it is patient.
+    fn wait<'s>(&self, mut state: MutexGuard<'s, State>, patience: Duration) -> MutexGuard<'s, State> {
+        state.idle += 1;
+        let mut state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        state.idle -= 1;
+        state.called = state.called.saturating_sub(1);
+        state
     }
 
     /// Fails the calls whose time was over before somebody took them, and why that was.
