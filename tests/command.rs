@@ -342,3 +342,35 @@ fn a_simulated_fleet_says_what_it_sent() {
     let alone = run(folder().path(), &["simulate", "--broker", &nobody, "--duration", "300ms"]);
     assert_eq!(alone.code, Some(1), "{alone:?}");
 }
+
+/// Each step of one message as the engine would do it, on the job as it stands.
+#[test]
+fn a_message_is_tried_step_by_step() {
+    let folder = folder();
+    let job = GOOD.replace(
+        "      hot: {threshold",
+        "      call: {http: {url: \"http://127.0.0.1:9/call\"}, of: [t]}\n      hot: {threshold",
+    );
+    write(
+        folder.path(),
+        "job.yaml",
+        &job.replace("      f: {type: double}\n", "      f: {type: double}\n      call: {type: double}\n"),
+    );
+    write(folder.path(), "first.json", r#"{"at": 1700000000000, "t": 90.5, "mode": "run"}"#);
+    let tried = |more: &[&str]| run(folder.path(), &[&["try", "job.yaml"], more].concat());
+    let shown = tried(&["--topic", "press/p-1/state", "--payload", "first.json"]).succeeded().stdout;
+    for expected in [
+        "from plant\n  1 telemetry: press `p-1` at 2023-11-14T22:13:20.000Z\n      t = 90.5, mode = run\n",
+        "  2 update 1 takes t, mode; the device's time is not believed, and the update is late\n",
+        "  3 functions write f = 194.9\n      call (http) would be called with {\"twin\":\"p-1\",\"type\":\"press\"",
+        "  4 bound, revision 1, ODTE 0.000\n",
+        "  5 log twins/line/p-1/state\n      {\"job\":\"line\",\"twin\":\"p-1\"",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+    let shown = tried(&["--topic", "press/p-1/state", "--text", r#"{"at": "x"}"#]).succeeded().stdout;
+    assert!(shown.contains("  1 dead letter: "), "{shown}");
+    let shown = tried(&["--topic", "valve/p-1", "--text", "{}"]).succeeded().stdout;
+    assert_eq!(shown, "no stream takes the topic valve/p-1; there are: plant (press/+/state)\n");
+    assert_eq!(tried(&["--topic", "a"]).code, Some(2));
+}

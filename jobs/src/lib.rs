@@ -20,6 +20,7 @@ mod fleet_bus;
 pub mod job;
 pub mod live;
 mod plan;
+pub mod rehearsal;
 pub mod screen;
 pub mod server;
 pub mod service;

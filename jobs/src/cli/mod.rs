@@ -11,6 +11,7 @@ mod functions;
 mod init;
 mod jobs;
 mod kept;
+mod rehearse;
 mod remote;
 mod run;
 mod serve;
@@ -67,6 +68,8 @@ enum Command {
     Init(init::InitArguments),
     /// Say what is wrong with a job file; needs no broker and no secrets
     Validate(validate::ValidateArguments),
+    /// Show step by step what a job would do with a message; needs no broker and calls no function outside
+    Try(rehearse::TryArguments),
     /// Run a job until its input ends, or Ctrl-C
     Run(run::RunArguments),
     /// Publish what a fleet of devices would
@@ -147,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::execute(&arguments),
         Command::Init(arguments) => init::execute(&arguments),
         Command::Validate(arguments) => validate::execute(&arguments),
+        Command::Try(arguments) => rehearse::execute(&arguments),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
         Command::Serve(arguments) => serve::execute(&arguments),

@@ -159,6 +159,11 @@ impl Decoder {
         LaneKey { routes: if one_lane { Vec::new() } else { self.routes.clone() } }
     }
 
+    /// Whether some stream takes messages of this topic.
+    pub fn takes(&self, topic: &str) -> bool {
+        self.routes.iter().any(|route| route.plan.takes(topic, &mut Captured::default()))
+    }
+
     /// Appends the events of a message to `events`, and what is wrong to `dead_letters`.
     pub fn decode(
         &mut self,
