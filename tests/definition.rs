@@ -287,10 +287,10 @@ fn parts_that_do_not_fit_together() {
     );
     check(
         "mqtt://localhost:1883",
-        "mqtts://localhost",
+        "ws://localhost",
         expect![[r#"
-        job.yaml:3:23: mqtts:// comes later
-          help: use mqtt://
+        job.yaml:3:23: ws:// comes later
+          help: use mqtt:// or mqtts://
         exit 78
     "#]],
     );

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use crate::harness::archive;
 use crate::harness::broker::Broker;
-use crate::harness::client::Message;
+use crate::harness::certificates::{Authority, Of};
+use crate::harness::client::{Client, Message};
 use crate::harness::program::{Ended, start, twinloom};
 use crate::harness::site::{Site, bind, is_state, listener, rows};
 use crate::harness::{free_port, until};
@@ -83,6 +84,81 @@ fn a_login_is_used_and_never_shown() {
     assert_eq!(unset.code, Some(78), "{unset:?}");
     let said = unset.stdout + &unset.stderr;
     assert!(said.contains("TWINLOOM_TEST_PASSWORD is not set"), "{said}");
+}
+
+/// By TLS, with a certificate on both sides: what is acknowledged is taken once, over the end of the broker as well.
+#[test]
+fn a_connection_by_tls_takes_and_publishes_all() {
+    let authority = Authority::new("plant");
+    let mut broker = Broker::with_tls(&authority, Of::Loopback, true);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    authority.write(&path("ca.pem"));
+    authority.issue(Of::Client, &path("client.pem"), &path("client.key"));
+    let [ca, certificate, key] =
+        ["ca.pem", "client.pem", "client.key"].map(|name| path(name).display().to_string());
+    let tls = format!(
+        "\"{}\", ca: \"{ca}\", certificate: \"{certificate}\", key: \"{key}\", qos: 1",
+        broker.tls_url()
+    );
+    let site = Site::with(&broker, &[("\"URL\", qos: 0", &tls)]);
+    let (job, mut client) = (site.run(&[]), listener(&broker));
+    let mut publisher = broker.client("publisher");
+    bind(&mut publisher, &client, "device/a/t", ZERO);
+    let states = |client: &Client| client.messages().iter().filter(|one| is_state(one)).count();
+    let before = states(&client);
+    // More than a record of TLS and a window of acknowledgements.
+    for number in 0..3_000 {
+        publisher.publish(&format!("device/d{}/t", number % 50), format!(r#"{{"t":{number}}}"#));
+    }
+    until("3,000 states", || (states(&client) == before + 3_000).then_some(()));
+    broker.kill();
+    broker.start();
+    client = listener(&broker);
+    let mut publisher = broker.client("publisher");
+    bind(&mut publisher, &client, "device/b/t", ZERO);
+    let (summary, _) = site.end(job, "TERM");
+    assert!(summary["events"].as_u64() > Some(3_000), "{summary}");
+}
+
+#[test]
+fn what_is_wrong_with_tls_is_said_with_what_to_do() {
+    let (right, wrong) = (Authority::new("plant"), Authority::new("another"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    right.write(&path("ca.pem"));
+    wrong.write(&path("another.pem"));
+    let keys = |broker: &Broker, ca: &str| {
+        format!("\"{}\", ca: \"{}\", qos: 1", broker.tls_url(), path(ca).display())
+    };
+    for (of, asks_clients, ca, expected) in [
+        (Of::Loopback, false, "another.pem", "name the CA of the broker's certificate under `ca`"),
+        (Of::Name("broker.example"), false, "ca.pem", "the broker's certificate is for another name"),
+        (Of::Expired, false, "ca.pem", "have the broker's certificate renewed"),
+        (Of::Loopback, true, "ca.pem", "write `certificate` and `key`"),
+    ] {
+        let broker = Broker::with_tls(&right, of, asks_clients);
+        let site = Site::with(&broker, &[("\"URL\", qos: 0", &keys(&broker, ca))]);
+        let mut job = site.run(&[]);
+        job.until_logged(expected);
+        job.signal("TERM");
+        job.wait().succeeded();
+    }
+    let broker = Broker::started();
+    let plain = format!("\"mqtts://127.0.0.1:{}\", qos: 1", broker.port);
+    let site = Site::with(&broker, &[("\"URL\", qos: 0", &plain)]);
+    let mut job = site.run(&[]);
+    job.until_logged("the broker may not speak TLS on this port");
+    job.signal("TERM");
+    job.wait().succeeded();
+    // What cannot be read is said at the start.
+    for (ca, expected) in [("nowhere.pem", "ca: cannot read"), ("text.pem", "is no PEM file of certificates")]
+    {
+        std::fs::write(path("text.pem"), "no certificate").expect("the folder is ours");
+        let tls = format!("\"mqtts://127.0.0.1:{}\", ca: \"{}\", qos: 1", broker.port, path(ca).display());
+        let said = Site::with(&broker, &[("\"URL\", qos: 0", &tls)]).run(&[]).wait().failed();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 /// Rules 3.6 and 5.1: what the broker kept initialises a twin, and binds nothing.

@@ -14,6 +14,7 @@ mod checks;
 pub mod cli;
 pub mod definition;
 pub mod document;
+pub mod explanation;
 pub mod findings;
 pub mod fleet;
 mod fleet_bus;

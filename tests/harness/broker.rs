@@ -6,8 +6,15 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::certificates::{Authority, Of};
 use super::client::{Client, listens};
 use super::{free_port, until};
+
+/// Where a broker speaks TLS.
+struct Listener {
+    port: u16,
+    asks_clients: bool,
+}
 
 /// A broker that may be stopped and started again on its port.
 pub struct Broker {
@@ -15,6 +22,7 @@ pub struct Broker {
     pub port: u16,
     folder: TempDir,
     login: Option<(String, String)>,
+    tls: Option<Listener>,
     child: Option<Child>,
 }
 
@@ -22,7 +30,7 @@ impl Broker {
     /// A broker on a free port that lets everybody in; it is not started yet.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { port: free_port(), folder, login: None, child: None }
+        Self { port: free_port(), folder, login: None, tls: None, child: None }
     }
 
     /// A broker that everybody may use, running.
@@ -44,6 +52,24 @@ impl Broker {
         broker
     }
 
+    /// A broker that speaks TLS beside, with a certificate that `authority` signs, and asks clients for one of theirs
+    /// where it is told to. What it trusts is `ca.pem` of its folder.
+    pub fn with_tls(authority: &Authority, of: Of, asks_clients: bool) -> Self {
+        let mut broker = Self::new();
+        let path = |name: &str| broker.folder.path().join(name);
+        authority.write(&path("ca.pem"));
+        authority.issue(of, &path("broker.pem"), &path("broker.key"));
+        broker.tls = Some(Listener { port: free_port(), asks_clients });
+        broker.start();
+        broker
+    }
+
+    /// The url of a job file, by TLS.
+    pub fn tls_url(&self) -> String {
+        let port = self.tls.as_ref().expect("it speaks TLS").port;
+        format!("mqtts://127.0.0.1:{port}")
+    }
+
     /// The url of a job file.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
@@ -60,7 +86,8 @@ impl Broker {
             let child = self.child.as_mut().expect("it was just started");
             let ended = child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "mosquitto ended: {ended:?}; is port {port} taken?");
-            listens(port).then_some(())
+            let tls = self.tls.as_ref().is_none_or(|tls| listens(tls.port));
+            (listens(port) && tls).then_some(())
         });
     }
 
@@ -83,10 +110,19 @@ impl Broker {
             Some(_) => format!("password_file {}", self.folder.path().join("passwords").display()),
             None => "allow_anonymous true".to_owned(),
         };
+        let tls = self.tls.as_ref().map_or(String::new(), |Listener { port, asks_clients }| {
+            let path = |name: &str| self.folder.path().join(name).display().to_string();
+            format!(
+                "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate {asks_clients}\n",
+                path("ca.pem"),
+                path("broker.pem"),
+                path("broker.key")
+            )
+        });
         // Started by root it would become a user who may not read the folder; else it stays as it is.
         let text = format!(
             "user root\nlistener {} 127.0.0.1\n{access}\npersistence false\n\
-             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\n",
+             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\n{tls}",
             self.port
         );
         let path = self.folder.path().join("mosquitto.conf");

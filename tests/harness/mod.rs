@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod broker;
 pub mod browser;
+pub mod certificates;
 pub mod chance;
 pub mod client;
 pub mod cluster;

@@ -1,6 +1,7 @@
 //! What the source and the sink share of a connection: its options, the pause before the next
 //! attempt, and one clear line about a broker that is away.
 
+use super::tls::{self, Tls};
 use super::{MqttError, MqttSettings};
 use crate::reminder::Reminder;
 use crate::thread::StopSignal;
@@ -46,7 +47,7 @@ impl Connection {
         name: &str,
         settings: &MqttSettings,
         client_id: &str,
-        adjust: impl FnOnce(&mut MqttOptions),
+        adjust: impl FnOnce(&mut MqttOptions, Option<Tls>),
     ) -> Result<Self, MqttError> {
         settings.check().map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
         let address = settings.address();
@@ -68,7 +69,9 @@ impl Connection {
             (Some(user), None) => options.set_username(user.as_str()),
             _ => options.clear_auth(),
         };
-        adjust(&mut options);
+        let tls =
+            Tls::of(settings).map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
+        adjust(&mut options, tls);
         let (client, mut event_loop) =
             AsyncClient::builder(options).capacity(2 * usize::from(IN_FLIGHT_MAX)).build();
         let mut network = NetworkOptions::new();
@@ -168,9 +171,17 @@ fn explain(error: &ConnectionError) -> String {
             ConnectReturnCode::RefusedProtocolVersion => "the broker does not speak MQTT 3.1.1".into(),
             ConnectReturnCode::Success => "the broker refuses the connection".into(),
         },
-        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::Io(error) => secured(error.to_string()),
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => "no answer in time".into(),
-        other => other.to_string(),
+        other => secured(other.to_string()),
+    }
+}
+
+/// What a broker says of our certificate comes with the first read, and not with the handshake.
+fn secured(error: String) -> String {
+    match error.contains("SSL routines") && !error.starts_with("TLS") {
+        true => tls::explain(&error),
+        false => error,
     }
 }
 

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 over TCP. The client library stays behind this module.
+//! MQTT 3.1.1 over TCP or TLS. The client library stays behind this module.
 //!
 //! `source` takes messages from a broker and loses none, `sink` publishes to one, `embedded` is a small
 //! broker inside the process for the demo and for tests.
@@ -10,6 +10,7 @@ mod session;
 pub mod sink;
 mod socket;
 pub mod source;
+mod tls;
 mod window;
 
 pub use session::SessionError;
@@ -19,14 +20,25 @@ use crate::journal::{JournalError, JournalSettings};
 use crate::secret::Secret;
 use bytesize::ByteSize;
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to reach a broker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSettings {
-    /// Where the broker is: `mqtt://host` or `mqtt://host:port`; the port is 1883 by default.
+    /// Where the broker is: `mqtt://host` or `mqtt://host:port`, or `mqtts://` for TLS; the port is 1883 by default, of
+    /// TLS 8883.
     pub url: String,
+    /// The CA that the broker's certificate is to be of, a PEM file; by default all that the system trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// The certificate that the client shows, a PEM file, where the broker asks for one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// The key of that certificate, a PEM file (PKCS #8).
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     /// What the broker knows this client by; the caller chooses one where it is not given.
     #[serde(default)]
     pub client_id: Option<String>,
@@ -104,6 +116,9 @@ impl MqttSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            ca: None,
+            certificate: None,
+            key: None,
             client_id: None,
             user: None,
             password: None,
@@ -123,6 +138,13 @@ impl MqttSettings {
     /// Says what cannot work, and what to write instead. Makes no connection.
     pub fn check(&self) -> Result<(), String> {
         self.address()?;
+        let has_tls = self.ca.is_some() || self.certificate.is_some() || self.key.is_some();
+        if has_tls && !self.is_secure() {
+            return Err("`ca`, `certificate` and `key` are for TLS; write mqtts://host".into());
+        }
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err("a certificate is shown with its key; write both `certificate` and `key`".into());
+        }
         if self.qos > 1 {
             return Err(format!(
                 "qos {} is not offered; use 0 (at most once) or 1 (at least once)",
@@ -151,9 +173,9 @@ impl MqttSettings {
             format!("the url cannot be read ({error}); write mqtt://host or mqtt://host:port")
         })?;
         match url.scheme() {
-            "mqtt" => {}
-            "mqtts" | "ws" | "wss" => {
-                return Err(format!("{}:// comes later; use mqtt://", url.scheme()));
+            "mqtt" | "mqtts" => {}
+            "ws" | "wss" => {
+                return Err(format!("{}:// comes later; use mqtt:// or mqtts://", url.scheme()));
             }
             other => {
                 return Err(format!("{other}:// is not MQTT; write mqtt://host or mqtt://host:port"));
@@ -169,8 +191,16 @@ impl MqttSettings {
         let host = host.ok_or("the url names no host; write mqtt://host or mqtt://host:port")?;
         match url.port() {
             Some(0) => Err("port 0 cannot be connected to; MQTT's own is 1883".into()),
-            port => Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(1883))),
+            port => {
+                let own = if url.scheme() == "mqtts" { 8883 } else { 1883 };
+                Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(own)))
+            }
         }
+    }
+
+    /// Whether the connection is by TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mqtts://"))
     }
 }
 
@@ -215,7 +245,10 @@ mod settings_tests {
             r#"{"url":"mqtt://h","qos":0,"user":"u","password":"p","keep_alive":"5s","queue":"1MB"}"#,
             Ok(("h", 1883)),
         );
-        check(r#"{"url":"mqtts://broker"}"#, Err("mqtts:// comes later; use mqtt://"));
+        check(r#"{"url":"mqtts://broker"}"#, Ok(("broker", 8883)));
+        check(r#"{"url":"mqtts://broker:2883","ca":"a","certificate":"b","key":"c"}"#, Ok(("broker", 2883)));
+        check(r#"{"url":"mqtt://broker","ca":"a"}"#, Err("write mqtts://host"));
+        check(r#"{"url":"mqtts://broker","certificate":"b"}"#, Err("write both `certificate` and `key`"));
         check(r#"{"url":"ws://broker"}"#, Err("ws:// comes later; use mqtt://"));
         check(r#"{"url":"http://broker"}"#, Err("write mqtt://host"));
         check(r#"{"url":"broker"}"#, Err("write mqtt://host"));

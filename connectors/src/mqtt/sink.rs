@@ -10,6 +10,7 @@
 //! the broker is away the window and the queue fill, and `offer` refuses.
 
 use super::client::{self, Connection, IN_FLIGHT_MAX, Outage};
+use super::socket;
 use super::window::Window;
 use super::{MqttError, MqttSettings};
 use crate::message::MessageBatch;
@@ -24,7 +25,7 @@ use tracing::warn;
 
 /// Starts a sink. A broker that is away is no error: it is tried for ever.
 pub fn start(name: &str, settings: &MqttSettings, client_id: &str) -> Result<SinkHandle, MqttError> {
-    let connection = Connection::new(name, settings, client_id, |_| {})?;
+    let connection = Connection::new(name, settings, client_id, socket::secure)?;
     let queue_bytes_max = usize::try_from(settings.queue.as_u64()).unwrap_or(usize::MAX);
     let (outage, quality) = (Outage::new(name, settings), client::quality(settings));
     let handle = SinkHandle::start(name, queue_bytes_max, move |work| {

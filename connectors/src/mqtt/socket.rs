@@ -12,13 +12,16 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use rumqttc::MqttOptions;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_native_tls::TlsStream;
+
+use super::tls::Tls;
 
 /// Writes to whatever connection stands now; clones write to the same.
 #[derive(Clone, Default)]
@@ -28,21 +31,54 @@ pub(super) struct Line {
 
 #[derive(Default)]
 struct Writer {
-    half: Option<OwnedWriteHalf>,
+    half: Option<Half>,
     out: BytesMut,
     /// Counts connections, so that the end of an old one is not taken for that of the next.
     connection: u64,
 }
 
+/// The way out of a connection.
+enum Half {
+    Plain(OwnedWriteHalf),
+    Tls(WriteHalf<TlsStream<TcpStream>>),
+}
+
+/// The way in.
+enum Reader {
+    Plain(OwnedReadHalf),
+    Tls(ReadHalf<TlsStream<TcpStream>>),
+}
+
+/// Has the library connect by TLS, where the settings ask for it.
+pub(super) fn secure(options: &mut MqttOptions, tls: Option<Tls>) {
+    let Some(tls) = tls else { return };
+    options.set_socket_connector(move |host, network_options| {
+        let tls = tls.clone();
+        async move {
+            let stream = rumqttc::default_socket_connect(host, network_options).await?;
+            tls.connect(stream).await
+        }
+    });
+}
+
 impl Line {
     /// Has the library connect through this line.
-    pub(super) fn carry(&self, options: &mut MqttOptions) {
+    pub(super) fn carry(&self, options: &mut MqttOptions, tls: Option<Tls>) {
         let line = self.clone();
         options.set_socket_connector(move |host, network_options| {
-            let line = line.clone();
+            let (line, tls) = (line.clone(), tls.clone());
             async move {
                 let stream = rumqttc::default_socket_connect(host, network_options).await?;
-                Ok::<_, io::Error>(line.connect(stream))
+                Ok::<_, io::Error>(match tls {
+                    Some(tls) => {
+                        let (reader, half) = tokio::io::split(tls.connect(stream).await?);
+                        line.connect(Reader::Tls(reader), Half::Tls(half))
+                    }
+                    None => {
+                        let (reader, half) = stream.into_split();
+                        line.connect(Reader::Plain(reader), Half::Plain(half))
+                    }
+                })
             }
         });
     }
@@ -75,8 +111,7 @@ impl Line {
         _ = std::future::poll_fn(|context| self.lock().poll_flush(context)).await;
     }
 
-    fn connect(&self, stream: TcpStream) -> Socket {
-        let (reader, half) = stream.into_split();
+    fn connect(&self, reader: Reader, half: Half) -> Socket {
         let mut writer = self.lock();
         writer.half = Some(half);
         writer.out.clear();
@@ -91,7 +126,7 @@ impl Line {
 
 impl Writer {
     fn try_flush(&mut self) -> io::Result<()> {
-        let Some(half) = &self.half else {
+        let Some(half) = &mut self.half else {
             self.out.clear();
             return Ok(());
         };
@@ -114,7 +149,7 @@ impl Writer {
             return Poll::Ready(Ok(()));
         };
         while !self.out.is_empty() {
-            match ready!(Pin::new(&mut *half).poll_write(context, &self.out)) {
+            match ready!(half.poll_write(context, &self.out)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => self.out.advance(count),
                 Err(error) => {
@@ -127,9 +162,37 @@ impl Writer {
     }
 }
 
+impl Half {
+    /// Writes what can be written at once.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Half::Plain(half) => half.try_write(bytes),
+            // Nobody is woken by it: what is left over is flushed by who waits for that.
+            half => match half.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            },
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Half::Plain(half) => Pin::new(half).poll_write(context, bytes),
+            Half::Tls(half) => Pin::new(half).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Half::Plain(half) => Pin::new(half).poll_shutdown(context),
+            Half::Tls(half) => Pin::new(half).poll_shutdown(context),
+        }
+    }
+}
+
 /// What the library holds of a connection.
 pub(super) struct Socket {
-    reader: OwnedReadHalf,
+    reader: Reader,
     line: Line,
     connection: u64,
 }
@@ -140,7 +203,10 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(context, buffer)
+        match &mut self.reader {
+            Reader::Plain(reader) => Pin::new(reader).poll_read(context, buffer),
+            Reader::Tls(reader) => Pin::new(reader).poll_read(context, buffer),
+        }
     }
 }
 
@@ -159,7 +225,7 @@ impl AsyncWrite for Socket {
         let mut writer = self.line.lock();
         ready!(writer.poll_flush(context))?;
         match &mut writer.half {
-            Some(half) => Pin::new(half).poll_shutdown(context),
+            Some(half) => half.poll_shutdown(context),
             None => Poll::Ready(Ok(())),
         }
     }

@@ -64,9 +64,9 @@ pub fn start(
     let SourceSetup { name, filters, lanes, lane_of, clock, next, folder, disk, alarm, .. } = setup;
     check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.clone(), reason })?;
     let (line, is_kept) = (Line::default(), settings.qos > 0);
-    let connection = Connection::new(&name, settings, client_id, |options| {
+    let connection = Connection::new(&name, settings, client_id, |options, tls| {
         options.set_clean_session(!is_kept).set_ack_mode(AckMode::Manual);
-        line.carry(options);
+        line.carry(options, tls);
     })?;
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let woken = Arc::new(Notify::new());

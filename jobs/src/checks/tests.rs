@@ -204,7 +204,11 @@ fn types() {
 #[test]
 fn connections() {
     check(&[
-        ("url: mqtt://localhost:1883", "url: mqtts://localhost", "3:23 mqtts:// comes later (use mqtt://)"),
+        (
+            "url: mqtt://localhost:1883",
+            "url: ws://localhost",
+            "3:23 ws:// comes later (use mqtt:// or mqtts://)",
+        ),
         (
             "url: mqtt://localhost:1883",
             "url: mqtt://a, qos: 2",

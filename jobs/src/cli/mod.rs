@@ -7,6 +7,7 @@ mod apply;
 mod checkpoint;
 mod deadletter;
 mod demo;
+mod explain;
 mod functions;
 mod init;
 mod jobs;
@@ -68,6 +69,8 @@ enum Command {
     Init(init::InitArguments),
     /// Say what is wrong with a job file; needs no broker and no secrets
     Validate(validate::ValidateArguments),
+    /// Show what a job is made of: steps, operators, state of a twin, and what is promised
+    Explain(explain::ExplainArguments),
     /// Show step by step what a job would do with a message; needs no broker and calls no function outside
     Try(rehearse::TryArguments),
     /// Run a job until its input ends, or Ctrl-C
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::execute(&arguments),
         Command::Init(arguments) => init::execute(&arguments),
         Command::Validate(arguments) => validate::execute(&arguments),
+        Command::Explain(arguments) => explain::execute(&arguments),
         Command::Try(arguments) => rehearse::execute(&arguments),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),

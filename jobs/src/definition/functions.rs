@@ -86,6 +86,17 @@ impl KindDefinition {
     }
 }
 
+impl FunctionDefinition {
+    /// Whether it leaves the worker of its twin, and comes back.
+    pub fn is_called(&self) -> bool {
+        match self.kind {
+            KindDefinition::Inside(_) => false,
+            KindDefinition::Http(_) | KindDefinition::Python(_) => true,
+            KindDefinition::Wasm(_) => self.call.spread,
+        }
+    }
+}
+
 /// Reads one function.
 pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Option<FunctionDefinition> {
     let Content::Mapping(entries) = &entry.value.content else {
