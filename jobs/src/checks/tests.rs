@@ -202,6 +202,55 @@ fn types() {
 }
 
 #[test]
+fn decoders() {
+    let (from, at) = ("        properties: {t: /t}", "at: {pointer: /ts, format: unix_ms}");
+    assert!(BASE.contains(at), "{at} is in the base");
+    check(&[
+        (from, "        decode: json\n        properties: {t: /t}", ""),
+        (
+            from,
+            "        decode: xml\n        properties: {t: /t}",
+            "15:17 unknown word `xml` (there are: json, value)",
+        ),
+        (
+            from,
+            "        decode: valu\n        properties: {t: /t}",
+            "15:17 unknown word `valu` (did you mean `value`?)",
+        ),
+        (
+            from,
+            "        decode: sparkplug_b\n        properties: {t: /t}",
+            "15:17 `sparkplug_b` comes later; this version does not do it (leave `sparkplug_b` out for now)",
+        ),
+        (
+            from,
+            "        decode: {json: {}}\n        properties: {t: /t}",
+            "15:9 `json` has no settings (write decode: json)",
+        ),
+        (
+            from,
+            "        decode: [json]\n        properties: {t: /t}",
+            "15:9 a list is not one of: json, value (write one of: json, value)",
+        ),
+        (
+            from,
+            "        decode: value\n        properties: {t: \"\"}",
+            "14:9 a bare value carries no device time (write at: arrival)",
+        ),
+        (
+            at,
+            "decode: value\n        at: arrival",
+            "16:25 `/t` points into a payload that is one bare value (write \"\", the whole payload, or leave `decode: value` out if the payload is JSON)",
+        ),
+        (
+            at,
+            "decode: json",
+            "11:7 `at` is missing (add `at: arrival`, or `at: {pointer: /timestamp, format: unix_ms}`)",
+        ),
+    ]);
+}
+
+#[test]
 fn connections() {
     check(&[
         (

@@ -23,8 +23,19 @@ pub struct ValueError {
 
 /// What the design has a place for and this version does not do.
 const LATER: [&str; 13] = [
-    "tenant", "roster", "presence", "actuate", "override", "profiles", "decode", "group", "ca", "version",
-    "http", "webhook", "spread",
+    "tenant",
+    "roster",
+    "presence",
+    "actuate",
+    "override",
+    "profiles",
+    "sparkplug_b",
+    "group",
+    "ca",
+    "version",
+    "http",
+    "webhook",
+    "spread",
 ];
 
 /// The same, for words that are a key elsewhere: the word, and the keys that stand beside it.

@@ -1,20 +1,24 @@
 //! Step 1, the physical event handler: a raw message -> 0..n normalised physical events.
 //!
 //! ```text
-//!  topic ─► routes (streams whose pattern takes it) ─► payload plan ─► EventBatch
-//!                                                            └───────► DeadLetter, element by element
+//!  topic ─► routes (streams whose pattern takes it) ─► decoder (`list`) ─ values ─► element ─► EventBatch
+//!                                                                                      └─────► DeadLetter
 //! ```
 //!
 //! What cannot be read is a dead letter with its reason (rule 3.7), never an error: a fleet has
 //! always one device that speaks nonsense.
 
+mod element;
 mod json;
+mod list;
 mod plan;
 pub(crate) mod scalar;
 mod settings;
 mod topic;
 mod twin_id;
+mod value;
 
+pub use list::DecodeSettings;
 pub use plan::StreamPlan;
 pub use settings::{
     ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
@@ -27,6 +31,7 @@ use bytes::Bytes;
 use crate::batch::EventBatch;
 use crate::bus::Bus;
 use crate::time::ArrivalTime;
+use element::Taken;
 use plan::Captured;
 use twin_id::Record;
 
@@ -34,6 +39,8 @@ use twin_id::Record;
 pub const NESTING_MAX: usize = 32;
 /// How much of a payload a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 1_024;
+/// How long the reason of a dead letter may be: a value that is shown in it may be a long one.
+pub const DEAD_LETTER_REASON_BYTES_MAX: usize = 1_024;
 
 /// What is said of a record with a key and nothing else.
 const TOMBSTONE: &str = "the payload is empty: a tombstone says that the topic keeps nothing of this key any \
@@ -79,7 +86,8 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// Everything of the message but the reason.
-    pub fn of(message: &Message<'_>, source: u16, reason: String, payload: &[u8]) -> Self {
+    pub fn of(message: &Message<'_>, source: u16, mut reason: String, payload: &[u8]) -> Self {
+        reason.truncate(reason.floor_char_boundary(DEAD_LETTER_REASON_BYTES_MAX));
         let payload = &payload[..payload.len().min(DEAD_LETTER_PAYLOAD_BYTES_MAX)];
         Self {
             at: message.arrived_at,
@@ -109,7 +117,14 @@ pub struct Decoder {
     source: u16,
     routes: Vec<Route>,
     headers: Vec<String>,
-    scratch: json::Scratch,
+    scratch: Scratch,
+}
+
+/// Memory that is used again for each message.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    /// The twin's id.
+    id: String,
 }
 
 impl Decoder {
@@ -121,7 +136,7 @@ impl Decoder {
                 template.place_headers(&mut headers);
             }
         }
-        Self { source, routes, headers, scratch: json::Scratch::default() }
+        Self { source, routes, headers, scratch: Scratch::default() }
     }
 
     /// The filters to subscribe to, each once.
@@ -192,14 +207,15 @@ impl Decoder {
             return refuse(reason.into(), message.payload);
         }
         let mut captured = Captured::default();
-        let mut taken = false;
+        let mut is_taken = false;
         for route in &self.routes {
             if route.plan.takes(topic, &mut captured) {
-                taken = true;
-                json::decode(route, message, &captured, &mut self.scratch, events, &mut refuse);
+                is_taken = true;
+                let taken = Taken { route, message, captured: &captured };
+                route.plan.format.decode(taken, &mut self.scratch, events, &mut refuse);
             }
         }
-        if !taken {
+        if !is_taken {
             refuse("no stream of the job takes this topic".into(), message.payload);
         }
     }

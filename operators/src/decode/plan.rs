@@ -2,17 +2,23 @@
 
 use indexmap::IndexMap;
 
-use super::TopicPattern;
+use super::list::{DecodeSettings, Format};
 use super::settings::{AtSettings, MappingSettings, StreamSettings, TimeFormat};
 use super::twin_id::{IdTemplate, TwinSource, template_default, template_help};
+use super::{NESTING_MAX, TopicPattern};
 use crate::bus::Bus;
 use crate::model::{Kind, Model, Property};
 use crate::problem::{Problem, suggestion};
+
+/// What to write where nothing says when a message was true.
+const AT_HELP: &str = "add `at: arrival`, or `at: {pointer: /timestamp, format: unix_ms}`";
 
 /// A stream, compiled.
 #[derive(Clone, Debug)]
 pub struct StreamPlan {
     pub(super) bus: Bus,
+    /// What reads its payloads.
+    pub(super) format: Format,
     pub(super) patterns: Vec<TopicPattern>,
     pub(super) twin: TwinSource,
     pub(super) has_device_time: bool,
@@ -79,10 +85,12 @@ impl StreamPlan {
                 "add properties: {temperature: /data/temperature}, or events",
             ));
         }
-        let mut builder = PlanBuilder::default();
+        settings.decode.check(settings)?;
+        let mut builder = PlanBuilder::new(&settings.decode);
         let (has_device_time, time_format) = match &settings.at {
-            AtSettings::Arrival(_) => (false, TimeFormat::UnixMs),
-            AtSettings::Pointer(at) => {
+            None => return Err(Problem::new("`at` is missing", AT_HELP).under("at")),
+            Some(AtSettings::Arrival(_)) => (false, TimeFormat::UnixMs),
+            Some(AtSettings::Pointer(at)) => {
                 builder
                     .add(&at.pointer, Target::DeviceTime)
                     .map_err(|problem| problem.under("pointer").under("at"))?;
@@ -110,6 +118,7 @@ impl StreamPlan {
         };
         Ok(Self {
             bus,
+            format: settings.decode.compile(&builder.leaves)?,
             patterns,
             twin,
             has_device_time,
@@ -160,7 +169,7 @@ fn compile_twin(
     settings: &StreamSettings,
     patterns: &[TopicPattern],
     bus: Bus,
-    builder: &mut PlanBuilder,
+    builder: &mut PlanBuilder<'_>,
 ) -> Result<TwinSource, (&'static str, Problem)> {
     match settings.twin.as_deref() {
         Some(pointer) if pointer.starts_with('/') => {
@@ -183,10 +192,11 @@ fn compile_mapping(
     name: &str,
     mapping: &MappingSettings,
     model: &Model,
-    builder: &mut PlanBuilder,
+    builder: &mut PlanBuilder<'_>,
 ) -> Result<(), Problem> {
     let index = model.require_property(name)?;
     let property = model.properties[usize::from(index)].clone();
+    builder.decode.check_property(&property)?;
     let map = match mapping {
         MappingSettings::Pointer(_) => IndexMap::new(),
         MappingSettings::Mapped(mapped) => mapped.map.clone(),
@@ -209,22 +219,20 @@ fn compile_mapping(
 }
 
 /// Collects leaves into the tree of places.
-#[derive(Debug)]
-struct PlanBuilder {
+struct PlanBuilder<'s> {
+    decode: &'s DecodeSettings,
     nodes: Vec<Node>,
     leaves: Vec<Leaf>,
 }
 
-impl Default for PlanBuilder {
-    fn default() -> Self {
-        Self { nodes: vec![Node::default()], leaves: Vec::new() }
+impl<'s> PlanBuilder<'s> {
+    fn new(decode: &'s DecodeSettings) -> Self {
+        Self { decode, nodes: vec![Node::default()], leaves: Vec::new() }
     }
-}
 
-impl PlanBuilder {
     fn add(&mut self, pointer: &str, target: Target) -> Result<(), Problem> {
         let mut node = 0;
-        for token in tokens(pointer)? {
+        for token in self.decode.place(pointer)? {
             let known = self.nodes[node].children.iter().find(|(key, _)| *key == token);
             node = match known {
                 Some((_, child)) => *child,
@@ -249,7 +257,7 @@ impl PlanBuilder {
 }
 
 /// The reference tokens of a JSON Pointer (RFC 6901, section 4).
-fn tokens(pointer: &str) -> Result<Vec<String>, Problem> {
+pub(super) fn tokens(pointer: &str) -> Result<Vec<String>, Problem> {
     if pointer.is_empty() {
         return Ok(Vec::new());
     }
@@ -261,10 +269,10 @@ fn tokens(pointer: &str) -> Result<Vec<String>, Problem> {
     };
     let tokens: Vec<String> =
         rest.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
-    if tokens.len() > super::NESTING_MAX {
+    if tokens.len() > NESTING_MAX {
         return Err(Problem::new(
             format!("the pointer has {} levels", tokens.len()),
-            format!("a payload may nest {} levels", super::NESTING_MAX),
+            format!("a payload may nest {} levels", NESTING_MAX),
         ));
     }
     Ok(tokens)

@@ -36,6 +36,41 @@ pub(crate) fn scalar_json(scalar: Scalar<'_>) -> Json {
     }
 }
 
+/// What a text is that has no form of its own, such as a field of a line: a finite number, true or false, or a text.
+pub(crate) fn any_scalar(text: &str) -> Scalar<'_> {
+    match text {
+        "true" => Scalar::Bool(true),
+        "false" => Scalar::Bool(false),
+        _ => number(text).unwrap_or(Scalar::Text(text)),
+    }
+}
+
+/// The same, where it is known what it should be; what it is not stays a text. Space around it counts where it
+/// may be meant, in strings only.
+pub(crate) fn scalar_of_kind<'a>(kind: &Kind, text: &'a str) -> Scalar<'a> {
+    let trimmed = text.trim_ascii();
+    let wanted = match kind {
+        Kind::Double | Kind::Integer => number(trimmed),
+        Kind::Boolean if trimmed.eq_ignore_ascii_case("true") => Some(Scalar::Bool(true)),
+        Kind::Boolean if trimmed.eq_ignore_ascii_case("false") => Some(Scalar::Bool(false)),
+        Kind::Boolean | Kind::Enum(_) => None,
+        Kind::String | Kind::Array { .. } | Kind::Object => return Scalar::Text(text),
+    };
+    wanted.unwrap_or(Scalar::Text(trimmed))
+}
+
+/// The finite number that a text is; integers keep all their digits.
+fn number(text: &str) -> Option<Scalar<'static>> {
+    if let Ok(number) = text.parse::<u64>() {
+        return Some(Scalar::Unsigned(number));
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(Scalar::Signed(number));
+    }
+    // Words such as `inf` and `nan` are numbers to the parser, and none to us.
+    text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Scalar::Float)
+}
+
 /// The scalar as a value of a kind, if it is one.
 #[inline]
 pub(crate) fn typed<'a>(kind: &Kind, scalar: Scalar<'a>) -> Option<Value<'a>> {

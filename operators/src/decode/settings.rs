@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::list::DecodeSettings;
 use crate::entanglement::ExpectedRate;
 
 /// One stream of physical events: which messages, and what of them is what.
@@ -19,12 +20,16 @@ pub struct StreamSettings {
     /// Default `{twin}`; of a Kafka connection `{key}`, unless the topics capture `{twin}`.
     #[serde(default)]
     pub twin: Option<String>,
+    /// How payloads are read: `json` (the default), or one of the others of `docs/decoders.md`.
+    #[serde(default)]
+    pub decode: DecodeSettings,
     /// A message that holds many measurements: the JSON Pointer to their array (`""` is the whole
     /// message). All other pointers then begin at an element.
     #[serde(default)]
     pub each: Option<String>,
     /// The device time: `arrival`, or a pointer and its format.
-    pub at: AtSettings,
+    #[serde(default)]
+    pub at: Option<AtSettings>,
     /// Properties and where they stand in the message.
     #[serde(default)]
     pub properties: IndexMap<String, MappingSettings>,

@@ -3,15 +3,25 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::model::{self, ModelSettings};
+use crate::model::{self, Model, ModelSettings};
 
 const STATE: &str = "device/p-1/telemetry/device_state";
 
-fn decoder(streams: &str) -> Decoder {
+pub(super) fn decoder(streams: &str) -> Decoder {
     decoder_of(streams, Bus::Levels)
 }
 
-fn decoder_of(streams: &str, bus: Bus) -> Decoder {
+/// What is said of a stream that is wrong, with everything that all streams have.
+pub(super) fn problem_of(stream: &str) -> String {
+    let all = format!(r#"{{"from": "plant", "topics": ["t/{{twin}}"], "expected_rate": "none", {stream}}}"#);
+    let settings: StreamSettings = serde_json::from_str(&all).expect("well formed");
+    match StreamPlan::compile(&settings, &model(), Bus::Levels) {
+        Ok(_) => "good".into(),
+        Err(problem) => format!("{}: {}; {}", problem.path.join("."), problem.message, problem.help),
+    }
+}
+
+fn model() -> Model {
     let settings = ModelSettings {
         properties: serde_json::from_str(
             r#"{"temperature": {"type": "double", "range": [-100, 1000]}, "energy": {"type": "double"},
@@ -23,7 +33,11 @@ fn decoder_of(streams: &str, bus: Bus) -> Decoder {
         events: serde_json::from_str(r#"{"door": {"type": "object"}}"#).expect("well formed"),
         ..ModelSettings::default()
     };
-    let model = model::compile(&settings).expect("the model is good");
+    model::compile(&settings).expect("the model is good")
+}
+
+fn decoder_of(streams: &str, bus: Bus) -> Decoder {
+    let model = model();
     let streams: Vec<StreamSettings> = serde_json::from_str(streams).expect("well formed");
     let routes = streams
         .iter()
@@ -38,7 +52,7 @@ fn decoder_of(streams: &str, bus: Bus) -> Decoder {
 }
 
 /// The paper's device: its aggregated state and its single values.
-fn paper() -> Decoder {
+pub(super) fn paper() -> Decoder {
     decoder(
         r#"[{"from": "plant", "topics": ["device/{twin}/telemetry/device_state"],
              "at": {"pointer": "/timestamp", "format": "unix_ms"},
@@ -59,8 +73,19 @@ fn kinds(extra: &str) -> Decoder {
     ))
 }
 
-fn check(mut decoder: Decoder, topic: &str, payload: &[u8], expected: Expect) {
-    let message = Message {
+pub(super) fn check(mut decoder: Decoder, topic: &str, payload: &[u8], expected: Expect) {
+    expected.assert_eq(&decoded(&mut decoder, &message(topic, payload)));
+}
+
+/// How many events and dead letters a payload on the topic `t/p` makes.
+pub(super) fn count(decoder: &mut Decoder, payload: &[u8]) -> (usize, usize) {
+    let (mut events, mut dead_letters) = (EventBatch::default(), Vec::new());
+    decoder.decode(&message("t/p", payload), &mut events, &mut dead_letters);
+    (events.len(), dead_letters.len())
+}
+
+fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+    Message {
         position: 7,
         arrived_at: ArrivalTime(5_000_000),
         topic: topic.as_bytes(),
@@ -69,8 +94,7 @@ fn check(mut decoder: Decoder, topic: &str, payload: &[u8], expected: Expect) {
         oversize: None,
         key: None,
         headers: &[],
-    };
-    expected.assert_eq(&decoded(&mut decoder, &message));
+    }
 }
 
 fn decoded(decoder: &mut Decoder, message: &Message<'_>) -> String {
