@@ -6,6 +6,8 @@
 //! ```
 
 mod connections;
+#[cfg(test)]
+mod decoder_tests;
 pub(crate) mod functions;
 mod kafka;
 mod listeners;

@@ -3,7 +3,7 @@
 use crate::findings::Severity;
 use crate::job::Job;
 
-const BASE: &str = "job: first
+pub(super) const BASE: &str = "job: first
 connections:
   plant: {mqtt: {url: mqtt://localhost:1883}}
 types:
@@ -46,7 +46,7 @@ fn found(from: &str, to: &str) -> String {
     findings.all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn check(cases: &[(&str, &str, &str)]) {
+pub(super) fn check(cases: &[(&str, &str, &str)]) {
     let mut wrong = String::new();
     for (from, to, expected) in cases {
         let found = found(from, to);
@@ -197,55 +197,6 @@ fn types() {
             "window: 60s",
             "window: 5s",
             "19:28 warning: the window expects 5.0 updates, fewer than 10 (write a longer window, so that one update more or less says little)\n19:28 warning: one missing message of 5.0 takes ODTE below the threshold 0.9 (write a longer window or a lower threshold)",
-        ),
-    ]);
-}
-
-#[test]
-fn decoders() {
-    let (from, at) = ("        properties: {t: /t}", "at: {pointer: /ts, format: unix_ms}");
-    assert!(BASE.contains(at), "{at} is in the base");
-    check(&[
-        (from, "        decode: json\n        properties: {t: /t}", ""),
-        (
-            from,
-            "        decode: xml\n        properties: {t: /t}",
-            "15:17 unknown word `xml` (there are: json, value)",
-        ),
-        (
-            from,
-            "        decode: valu\n        properties: {t: /t}",
-            "15:17 unknown word `valu` (did you mean `value`?)",
-        ),
-        (
-            from,
-            "        decode: sparkplug_b\n        properties: {t: /t}",
-            "15:17 `sparkplug_b` comes later; this version does not do it (leave `sparkplug_b` out for now)",
-        ),
-        (
-            from,
-            "        decode: {json: {}}\n        properties: {t: /t}",
-            "15:9 `json` has no settings (write decode: json)",
-        ),
-        (
-            from,
-            "        decode: [json]\n        properties: {t: /t}",
-            "15:9 a list is not one of: json, value (write one of: json, value)",
-        ),
-        (
-            from,
-            "        decode: value\n        properties: {t: \"\"}",
-            "14:9 a bare value carries no device time (write at: arrival)",
-        ),
-        (
-            at,
-            "decode: value\n        at: arrival",
-            "16:25 `/t` points into a payload that is one bare value (write \"\", the whole payload, or leave `decode: value` out if the payload is JSON)",
-        ),
-        (
-            at,
-            "decode: json",
-            "11:7 `at` is missing (add `at: arrival`, or `at: {pointer: /timestamp, format: unix_ms}`)",
         ),
     ]);
 }

@@ -31,11 +31,14 @@ pub(super) struct Taken<'a> {
 pub(super) struct Element<'r> {
     pub plan: &'r StreamPlan,
     events: &'r mut EventBatch,
-    id: &'r mut String,
+    /// The twin's id, where a decoder finds it beside the leaves.
+    pub id: &'r mut String,
     mark: Mark,
-    at: Option<(DeviceTime, ClaimedTime)>,
+    /// Device time, and where it is from.
+    pub at: Option<(DeviceTime, ClaimedTime)>,
     is_historical: bool,
-    problem: Option<String>,
+    /// What is wrong with what was taken.
+    pub problem: Option<String>,
 }
 
 impl<'r> Element<'r> {

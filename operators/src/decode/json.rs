@@ -61,6 +61,7 @@ pub(super) fn decode(
 }
 
 /// What a payload must be before it is parsed: no record of a registry, and not nested too deep.
+#[inline]
 pub(super) fn check_form(taken: Taken<'_>) -> Result<(), String> {
     // No JSON begins with this byte, and what serializers with a registry write always does.
     if taken.route.plan.bus == Bus::Records && taken.message.payload.first() == Some(&0) {

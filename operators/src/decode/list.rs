@@ -1,9 +1,11 @@
 //! The decoders, as one list: what a user writes, what each asks of its stream, and what reads a payload.
 //!
 //! ```text
-//!  decode:   places of values         time               a message is
-//!  json      pointers                 at                 one element, or those of `each`
-//!  value     "" (the payload)         arrival            one element
+//!  decode:   places of values         device time        elements of a message
+//!  json      pointers                 at                 itself, or those of the array at `each`
+//!  senml     names of records         of each record     records of one twin and one time
+//!  csv       columns                  at                 lines
+//!  value     "", the payload          none               itself
 //! ```
 //!
 //! A new decoder is a file beside this one, and an arm of each `match` here, which the compiler asks for.
@@ -11,8 +13,10 @@
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::csv::{self, CsvSettings, Lines};
 use super::element::Taken;
 use super::plan::{self, Leaf};
+use super::senml::{self, TwinName};
 use super::settings::StreamSettings;
 use super::{Scratch, json, value};
 use crate::batch::EventBatch;
@@ -26,18 +30,24 @@ pub enum DecodeSettings {
     /// JSON; pointers (RFC 6901) say where values stand.
     #[default]
     Json,
+    /// A pack of SenML, as JSON (RFC 8428).
+    Senml,
+    /// Lines with values in columns (RFC 4180).
+    Csv(CsvSettings),
     /// The payload is the value of one property, as text.
     Value,
 }
 
 /// The words of a job file.
-const WORDS: &[&str] = &["json", "value"];
+const WORDS: &[&str] = &["json", "senml", "csv", "value"];
 
 impl DecodeSettings {
     /// The word of a job file.
     pub fn word(&self) -> &'static str {
         match self {
             DecodeSettings::Json => "json",
+            DecodeSettings::Senml => "senml",
+            DecodeSettings::Csv(_) => "csv",
             DecodeSettings::Value => "value",
         }
     }
@@ -45,6 +55,8 @@ impl DecodeSettings {
     fn of_word(word: &str) -> Option<Self> {
         Some(match word {
             "json" => DecodeSettings::Json,
+            "senml" => DecodeSettings::Senml,
+            "csv" => DecodeSettings::Csv(CsvSettings::default()),
             "value" => DecodeSettings::Value,
             _ => return None,
         })
@@ -54,6 +66,10 @@ impl DecodeSettings {
     pub(super) fn check(&self, settings: &StreamSettings) -> Result<(), Problem> {
         match self {
             DecodeSettings::Json => return Ok(()),
+            DecodeSettings::Senml => senml::check(settings)?,
+            DecodeSettings::Csv(csv) => {
+                csv.check().map_err(|problem| problem.under("csv").under("decode"))?
+            }
             DecodeSettings::Value => value::check(settings)?,
         }
         match settings.each {
@@ -74,7 +90,7 @@ impl DecodeSettings {
         };
         match self {
             DecodeSettings::Json => Ok(()),
-            DecodeSettings::Value => Err(Problem::new(
+            DecodeSettings::Senml | DecodeSettings::Csv(_) | DecodeSettings::Value => Err(Problem::new(
                 format!("`{}` is of type {kind}, and `decode: {}` reads scalars", property.name, self.word()),
                 "read it from a stream of JSON",
             )),
@@ -85,14 +101,34 @@ impl DecodeSettings {
     pub(super) fn place(&self, pointer: &str) -> Result<Vec<String>, Problem> {
         match self {
             DecodeSettings::Json => plan::tokens(pointer),
+            DecodeSettings::Senml => senml::place(pointer),
+            DecodeSettings::Csv(csv) => csv.place(pointer),
             DecodeSettings::Value => value::place(pointer),
         }
     }
 
+    /// Which part of the payload is the twin's id, of a decoder that has such parts of its own.
+    pub(super) fn twin(&self, pointer: &str) -> Result<Option<TwinName>, Problem> {
+        match self {
+            DecodeSettings::Senml => TwinName::parse(pointer).map(Some),
+            DecodeSettings::Json | DecodeSettings::Csv(_) | DecodeSettings::Value => Ok(None),
+        }
+    }
+
+    /// Whether elements say their device time in a way of the decoder's own.
+    pub(super) fn has_device_time(&self) -> bool {
+        matches!(self, DecodeSettings::Senml)
+    }
+
     /// What reads the payloads, made ready.
-    pub(super) fn compile(&self, _leaves: &[Leaf]) -> Result<Format, Problem> {
+    pub(super) fn compile(&self, settings: &StreamSettings, leaves: &[Leaf]) -> Result<Format, Problem> {
         Ok(match self {
             DecodeSettings::Json => Format::Json,
+            DecodeSettings::Senml => {
+                let pointer = settings.twin.as_deref().filter(|twin| twin.starts_with('/'));
+                Format::Senml(pointer.map(TwinName::parse).transpose()?)
+            }
+            DecodeSettings::Csv(csv) => Format::Csv(Box::new(csv.compile(leaves)?)),
             DecodeSettings::Value => Format::Value,
         })
     }
@@ -102,6 +138,8 @@ impl DecodeSettings {
 #[derive(Clone, Debug)]
 pub(super) enum Format {
     Json,
+    Senml(Option<TwinName>),
+    Csv(Box<Lines>),
     Value,
 }
 
@@ -116,6 +154,8 @@ impl Format {
     ) {
         match self {
             Format::Json => json::decode(taken, scratch, events, refuse),
+            Format::Senml(twin) => senml::decode(*twin, taken, scratch, events, refuse),
+            Format::Csv(lines) => csv::decode(lines, taken, scratch, events, refuse),
             Format::Value => value::decode(taken, scratch, events, refuse),
         }
     }
@@ -143,7 +183,16 @@ impl<'de> Visitor<'de> for DecodeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DecodeSettings, A::Error> {
         let word: String = map.next_key()?.unwrap_or_default();
-        let decoder: DecodeSettings = self.visit_str(&word)?;
-        Err(A::Error::custom(format!("`{word}` has no settings; write decode: {}", decoder.word())))
+        let decoder = match self.visit_str(&word)? {
+            DecodeSettings::Csv(_) => DecodeSettings::Csv(map.next_value()?),
+            other => {
+                let message = format!("`{word}` has no settings; write decode: {}", other.word());
+                return Err(A::Error::custom(message));
+            }
+        };
+        match map.next_key::<String>()? {
+            Some(second) => Err(A::Error::custom(format!("`{second}` stands beside `{word}`; remove one"))),
+            None => Ok(decoder),
+        }
     }
 }

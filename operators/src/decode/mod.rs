@@ -8,16 +8,19 @@
 //! What cannot be read is a dead letter with its reason (rule 3.7), never an error: a fleet has
 //! always one device that speaks nonsense.
 
+mod csv;
 mod element;
 mod json;
 mod list;
 mod plan;
 pub(crate) mod scalar;
+mod senml;
 mod settings;
 mod topic;
 mod twin_id;
 mod value;
 
+pub use csv::{CsvSettings, FIELDS_MAX};
 pub use list::DecodeSettings;
 pub use plan::StreamPlan;
 pub use settings::{
@@ -37,6 +40,8 @@ use twin_id::Record;
 
 /// Deepest nesting of a payload (rule 8.2).
 pub const NESTING_MAX: usize = 32;
+/// Most elements of a message, where it is no JSON of a form of the user's own.
+pub const ELEMENTS_MAX: usize = crate::model::ARRAY_ELEMENTS_MAX;
 /// How much of a payload a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 1_024;
 /// How long the reason of a dead letter may be: a value that is shown in it may be a long one.
@@ -125,6 +130,8 @@ pub struct Decoder {
 struct Scratch {
     /// The twin's id.
     id: String,
+    /// The fields of a line of CSV.
+    fields: csv::Fields,
 }
 
 impl Decoder {
@@ -249,6 +256,10 @@ impl LaneKey {
 }
 
 #[cfg(test)]
+mod csv_tests;
+#[cfg(test)]
 mod record_tests;
+#[cfg(test)]
+mod senml_tests;
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,7 @@ impl StreamPlan {
         settings.decode.check(settings)?;
         let mut builder = PlanBuilder::new(&settings.decode);
         let (has_device_time, time_format) = match &settings.at {
+            None if settings.decode.has_device_time() => (true, TimeFormat::UnixMs),
             None => return Err(Problem::new("`at` is missing", AT_HELP).under("at")),
             Some(AtSettings::Arrival(_)) => (false, TimeFormat::UnixMs),
             Some(AtSettings::Pointer(at)) => {
@@ -118,7 +119,7 @@ impl StreamPlan {
         };
         Ok(Self {
             bus,
-            format: settings.decode.compile(&builder.leaves)?,
+            format: settings.decode.compile(settings, &builder.leaves)?,
             patterns,
             twin,
             has_device_time,
@@ -173,7 +174,9 @@ fn compile_twin(
 ) -> Result<TwinSource, (&'static str, Problem)> {
     match settings.twin.as_deref() {
         Some(pointer) if pointer.starts_with('/') => {
-            builder.add(pointer, Target::Twin).map_err(|problem| ("twin", problem))?;
+            if settings.decode.twin(pointer).map_err(|problem| ("twin", problem))?.is_none() {
+                builder.add(pointer, Target::Twin).map_err(|problem| ("twin", problem))?;
+            }
             Ok(TwinSource::Payload)
         }
         Some(template) if !template.contains('{') => {

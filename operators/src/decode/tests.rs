@@ -52,7 +52,7 @@ fn decoder_of(streams: &str, bus: Bus) -> Decoder {
 }
 
 /// The paper's device: its aggregated state and its single values.
-pub(super) fn paper() -> Decoder {
+fn paper() -> Decoder {
     decoder(
         r#"[{"from": "plant", "topics": ["device/{twin}/telemetry/device_state"],
              "at": {"pointer": "/timestamp", "format": "unix_ms"},
@@ -84,7 +84,7 @@ pub(super) fn count(decoder: &mut Decoder, payload: &[u8]) -> (usize, usize) {
     (events.len(), dead_letters.len())
 }
 
-fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+pub(super) fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
     Message {
         position: 7,
         arrived_at: ArrivalTime(5_000_000),
@@ -306,6 +306,58 @@ fn many_measurements_in_one_message_fail_one_by_one() {
         br#"{"bursts": 1}"#,
         expect![[r#"dead: there is no array where `each` says <- {"bursts": 1}"#]],
     );
+}
+
+/// The usual form of stamped values, alone and in an array.
+#[test]
+fn stamped_values_are_pointers() {
+    let stamped = |each: &str| {
+        decoder(&format!(
+            r#"[{{"from": "plant", "topics": ["t/{{twin}}"], {each} "at": {{"pointer": "/ts", "format": "unix_ms"}},
+                 "properties": {{"temperature": "/values/t", "count": "/values/n"}}, "expected_rate": "none"}}]"#
+        ))
+    };
+    check(
+        stamped(r#""decode": "json","#),
+        "t/p",
+        br#"{"ts":1500,"values":{"t":20.5,"n":1,"more":{"deep":[]}}}"#,
+        expect!["p stream 0 at 1500000 Device: [(0, Double(20.5)), (2, Integer(1))] []"],
+    );
+    for (payload, expected) in [
+        (
+            r#"[{"ts":1,"values":{"t":1}},{"ts":2,"values":{"t":2,"n":2}}]"#,
+            expect![[r#"
+                p stream 0 at 1000 Device: [(0, Double(1.0))] []
+                p stream 0 at 2000 Device: [(0, Double(2.0)), (2, Integer(2))] []"#]],
+        ),
+        (
+            r#"[{"ts":1,"values":{}},{"ts":2,"values":7},{"ts":"3","values":{"t":3}},[4],{"ts":5,"values":{"t":5}}]"#,
+            expect![[r#"
+                p stream 0 at 5000 Device: [(0, Double(5.0))] []
+                dead: none of the mapped values is there <- {"ts":1,"values":{}}
+                dead: none of the mapped values is there <- {"ts":2,"values":7}
+                dead: `/ts`: the device time cannot be read <- {"ts":"3","values":{"t":3}}
+                dead: the device time is missing <- [4]"#]],
+        ),
+        (
+            r#"{"ts":1,"values":{"t":1}}"#,
+            expect![[r#"dead: there is no array where `each` says <- {"ts":1,"values":{"t":1}}"#]],
+        ),
+    ] {
+        check(stamped(r#""each": "","#), "t/p", payload.as_bytes(), expected);
+    }
+}
+
+/// Nothing that a device sends makes a dead letter longer than it may be.
+#[test]
+fn reasons_are_limited() {
+    let payload = format!(r#"{{"timestamp":1,"data":{{"iot.sensor.energy":"{}"}}}}"#, "\u{fc}".repeat(5_000));
+    let message = message(STATE, payload.as_bytes());
+    let (mut events, mut dead_letters) = (EventBatch::default(), Vec::new());
+    paper().decode(&message, &mut events, &mut dead_letters);
+    let reason = &dead_letters[0].reason;
+    assert!(reason.starts_with("`/data/iot.sensor.energy`: \"\u{fc}"), "{reason}");
+    assert!((DEAD_LETTER_REASON_BYTES_MAX - 1..=DEAD_LETTER_REASON_BYTES_MAX).contains(&reason.len()));
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) fn place(pointer: &str) -> Result<Vec<String>, Problem> {
 }
 
 /// Decodes one message of one route.
+// Its frame would be part of the one that JSON, the usual payload, is read in.
+#[inline(never)]
 pub(super) fn decode(
     taken: Taken<'_>,
     scratch: &mut Scratch,
