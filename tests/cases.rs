@@ -47,6 +47,7 @@ cases! {
     bursts,
     day_change,
     dead_letters,
+    decoders,
     empty_input,
     expressions,
     functions,

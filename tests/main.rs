@@ -4,6 +4,7 @@
 //! - `resumed`: the same for runs that are stopped half-way and go on on another layout
 //! - `generated`: the same for a larger fleet, drawn from a seed
 //! - `functions`: functions that are called outside: recorded, live, killed, failing
+//! - `fuzzed`: what the fuzz target checks, over its corpus and what chance makes of it
 //! - `mqtt`: against a real mosquitto
 //! - `kafka`: the real Kafka of this suite
 //! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
@@ -21,6 +22,7 @@ mod command;
 mod crash;
 mod definition;
 mod functions;
+mod fuzzed;
 mod generated;
 mod harness;
 mod kafka;

@@ -82,7 +82,8 @@ fn sources(folder: &str) -> Vec<Source> {
 }
 
 fn all_sources() -> Vec<Source> {
-    let folders = ["src", "operators", "connectors", "dataflows", "jobs", "tests", "benches"];
+    let folders =
+        ["src", "operators", "connectors", "dataflows", "jobs", "tests", "benches", "fuzz/fuzz_targets"];
     folders.iter().flat_map(|folder| sources(folder)).collect()
 }
 

@@ -1,0 +1,83 @@
+//! What the fuzz target checks, over its corpus and over what chance makes of that: any payload is events and dead
+//! letters, and breaks nothing. `cargo +nightly fuzz run decode` goes on where this stops.
+
+#[path = "../fuzz/fuzz_targets/check.rs"]
+mod check;
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::archive;
+use crate::harness::chance::Chance;
+
+/// How many payloads are made of each of the corpus.
+const CHANGED: u64 = 400;
+
+/// What a decoder looks out for.
+const TOKENS: [&[u8]; 16] = [
+    b"[", b"]", b"{", b"}", b"\"", b",", b";", b"\n", b":", b"-", b"1e308", b"\"bn\":", b"\"t\":", b"\"v\":",
+    b"null", b"\xff",
+];
+
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
+    archive::files(&folder).iter().map(|file| fs::read(file).expect("the corpus can be read")).collect()
+}
+
+/// Says which payload it was, where one breaks a promise.
+fn check(payload: &[u8]) {
+    let checked = std::panic::catch_unwind(|| check::check(payload));
+    assert!(checked.is_ok(), "the payload \"{}\"", payload.escape_ascii());
+}
+
+#[test]
+fn the_corpus_keeps_the_promises() {
+    let corpus = corpus();
+    assert!(corpus.len() >= 20, "the corpus is there: {}", corpus.len());
+    corpus.iter().for_each(|payload| check(payload));
+}
+
+#[test]
+fn what_chance_makes_of_the_corpus_keeps_them() {
+    let corpus = corpus();
+    let mut chance = Chance::new(8);
+    for payload in &corpus {
+        for _ in 0..CHANGED {
+            let mut changed = payload.clone();
+            for _ in 0..=chance.below(4) {
+                change(&mut changed, &corpus, &mut chance);
+            }
+            check(&changed);
+        }
+    }
+}
+
+/// One change: a byte, a token, a part twice or not at all, the end of another payload.
+fn change(payload: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Chance) {
+    let mut place = |len: usize| chance.below(len as u64 + 1) as usize;
+    let (one, other) = (place(payload.len()), place(payload.len()));
+    let (from, to) = (one.min(other), one.max(other));
+    match place(5) {
+        0 => payload.truncate(from),
+        1 => drop(payload.drain(from..to)),
+        2 => {
+            let part = payload[from..to].to_vec();
+            payload.splice(to..to, part);
+        }
+        3 => {
+            let token = TOKENS[place(TOKENS.len() - 1)];
+            payload.splice(from..from, token.iter().copied());
+        }
+        4 => {
+            let other = &corpus[place(corpus.len() - 1)];
+            payload.truncate(from);
+            payload.extend_from_slice(&other[place(other.len())..]);
+        }
+        _ => {
+            let byte = place(255) as u8;
+            if let Some(place) = payload.get_mut(from) {
+                *place = byte;
+            }
+        }
+    }
+}
