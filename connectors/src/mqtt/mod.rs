@@ -22,6 +22,10 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
+
+/// The scheme of an url that asks for TLS.
+const SECURE: &str = "mqtts";
 
 /// How to reach a broker.
 #[derive(Clone, Debug, Deserialize)]
@@ -166,14 +170,18 @@ impl MqttSettings {
         self.journal.check()
     }
 
+    fn url(&self) -> Result<Url, String> {
+        // The text itself is not repeated in messages: it may hold a password that does not belong there.
+        Url::parse(&self.url).map_err(|error| {
+            format!("the url cannot be read ({error}); write mqtt://host or mqtt://host:port")
+        })
+    }
+
     /// Host and port.
     pub(crate) fn address(&self) -> Result<(String, u16), String> {
-        // The text itself is not repeated in messages: it may hold a password that does not belong there.
-        let url = url::Url::parse(&self.url).map_err(|error| {
-            format!("the url cannot be read ({error}); write mqtt://host or mqtt://host:port")
-        })?;
+        let url = self.url()?;
         match url.scheme() {
-            "mqtt" | "mqtts" => {}
+            "mqtt" | SECURE => {}
             "ws" | "wss" => {
                 return Err(format!("{}:// comes later; use mqtt:// or mqtts://", url.scheme()));
             }
@@ -192,7 +200,7 @@ impl MqttSettings {
         match url.port() {
             Some(0) => Err("port 0 cannot be connected to; MQTT's own is 1883".into()),
             port => {
-                let own = if url.scheme() == "mqtts" { 8883 } else { 1883 };
+                let own = if url.scheme() == SECURE { 8883 } else { 1883 };
                 Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(own)))
             }
         }
@@ -200,7 +208,7 @@ impl MqttSettings {
 
     /// Whether the connection is by TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mqtts://"))
+        self.url().is_ok_and(|url| url.scheme() == SECURE)
     }
 }
 
@@ -246,6 +254,12 @@ mod settings_tests {
             Ok(("h", 1883)),
         );
         check(r#"{"url":"mqtts://broker"}"#, Ok(("broker", 8883)));
+        for url in ["mqtts://broker", "MQTTS://broker", " mqtts://broker"] {
+            assert!(
+                MqttSettings::new(url).is_secure(),
+                "what has the port of TLS is spoken to by TLS: {url:?}"
+            );
+        }
         check(r#"{"url":"mqtts://broker:2883","ca":"a","certificate":"b","key":"c"}"#, Ok(("broker", 2883)));
         check(r#"{"url":"mqtt://broker","ca":"a"}"#, Err("write mqtts://host"));
         check(r#"{"url":"mqtts://broker","certificate":"b"}"#, Err("write both `certificate` and `key`"));
