@@ -278,21 +278,19 @@ impl Twins {
             self.counts.done_dropped += 1;
             return;
         }
-        let definition = &self.types[usize::from(twin.twin_type)];
-        match definition.functions.shadowing().is_some() || twin.waiting.holds_unshadowed() {
-            true => self.hold_unshadowed(slot, &event, at_us, now_us),
-            false => self.apply_known(slot, event, now_us, at_us),
+        let functions = &self.types[usize::from(twin.twin_type)].functions;
+        if functions.shadowing().is_some() || twin.waiting.holds_unshadowed() {
+            return self.hold_unshadowed(slot, &event, at_us, now_us);
         }
+        let may_wait = !functions.outside().is_empty() || !twin.waiting.is_empty();
+        self.apply_known(slot, event, now_us, at_us, may_wait);
     }
 
-    /// The same of one whose values are known.
-    fn apply_known(&mut self, slot: Slot, event: Event<'_>, now_us: i64, at_us: Option<i64>) {
+    /// The same of one whose values are known; `may_wait` is whether there may be an answer to wait for.
+    fn apply_known(&mut self, slot: Slot, event: Event<'_>, now_us: i64, at_us: Option<i64>, may_wait: bool) {
         if !self.trials.are_none() {
             self.try_out(slot, &event);
         }
-        let Some((_, twin)) = self.bins.get(slot) else { return };
-        let definition = &self.types[usize::from(twin.twin_type)];
-        let may_wait = !definition.functions.outside().is_empty() || !twin.waiting.is_empty();
         if !may_wait || !self.hold(slot, &event, at_us, now_us) {
             self.consolidate(slot, event, now_us, std::iter::empty());
         }

@@ -89,7 +89,7 @@ impl Twins {
         {
             self.will_change(slot);
             let event = known.event.event(0);
-            self.apply_known(slot, event, known.at_us.unwrap_or(now_us), known.at_us);
+            self.apply_known(slot, event, known.at_us.unwrap_or(now_us), known.at_us, true);
             self.scratch.steps.failed.extend(known.failed);
             self.count_failed(twin_type, &event);
         }

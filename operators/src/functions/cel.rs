@@ -124,15 +124,14 @@ impl Expression {
     fn evaluate(&self, scope: &dyn VariableResolver) -> Result<Json, Fault> {
         let mut context = Context::with_env(self.env.clone());
         context.set_variable_resolver(scope);
-        let items = Arc::new(AtomicUsize::new(0));
-        if self.is_counted {
-            let items = items.clone();
+        let items = self.is_counted.then(|| Arc::new(AtomicUsize::new(0)));
+        if let Some(items) = items.clone() {
             let counted = move |list: cel::Value| count(list, &items);
             context.add_function(COUNTED, counted).expect("the library has no such function");
         }
         let value = cel::Value::resolve(&self.expression, &context);
         // A loop such as `all` may have gone past the error.
-        if items.load(Ordering::Relaxed) > ITEMS_MAX {
+        if items.is_some_and(|items| items.load(Ordering::Relaxed) > ITEMS_MAX) {
             return Err(Fault::TooLarge);
         }
         let value = value?;
