@@ -6,21 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connectors::function::{Answer, Call, CallKey, FunctionRunner, Inbox};
-use operators::batch::{ClaimedTime, EventBatch, HeadParts};
-use operators::functions::{FUNCTIONS_MAX, Outcome};
-use operators::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
-use operators::model::Value;
-use operators::steps::{self, Scratch, Update};
-use operators::time::{ArrivalTime, DeviceTime, DigitalTime};
-use operators::twin::{Twin, TwinType};
+use operators::functions::FUNCTIONS_MAX;
+use operators::twin::TwinType;
 
 use crate::Settings;
 use crate::flavour::{BATCHED, Kind, with_functions};
 use crate::site::plan;
 use crate::table::{Many, Table, quantile};
+use crate::update_cost::update_ns;
 use crate::used::Used;
 
-const TWINS: usize = 1_000;
 const UPDATES: usize = 100;
 /// Calls that are under way at once, where there are many.
 const UNDER_WAY: usize = 1_024;
@@ -30,17 +25,6 @@ const INSIDE: [Kind; 3] = [Kind::Linear, Kind::Cel, Kind::Wasm];
 /// What an update of one property is told as.
 const BODY: &[u8] = br#"{"twin":"p-1","type":"device","update":42,"physical_at":"2026-11-26T10:00:00.000Z","arrived_at":"2026-11-26T10:00:00.001Z","properties":{"t":24.28}}"#;
 const OUTSIDE: [Kind; 5] = [Kind::Python, Kind::http(0), BATCHED, Kind::http(5), Kind::http(50)];
-
-/// Digital events are not what is measured.
-struct Nobody;
-
-impl DigitalEvents for Nobody {
-    fn physical(&mut self, _: Of<'_>, _: &Physical<'_>) {}
-    fn state(&mut self, _: Of<'_>, _: &State<'_>) {}
-    fn entangled(&mut self, _: Of<'_>, _: &Entangled) {}
-    fn lived(&mut self, _: Of<'_>, _: &Lived) {}
-    fn happened(&mut self, _: Of<'_>, _: &Happened<'_>) {}
-}
 
 /// Calls by flavour, and many functions.
 pub fn measure(settings: &Settings) -> Vec<Table> {
@@ -80,7 +64,7 @@ fn inside(settings: &Settings) -> Table {
                 let mut least = [f64::MAX; 2];
                 for _ in 0..5 {
                     for (least, one) in least.iter_mut().zip([&nothing, definition]) {
-                        *least = least.min(round(one));
+                        *least = least.min(update_ns(one, UPDATES, &[]));
                     }
                 }
                 many.add((least[1] - least[0]) / count as f64 / 1e3);
@@ -91,44 +75,6 @@ fn inside(settings: &Settings) -> Table {
         table.row(kind.names().into_iter().chain(all.iter().map(|many| many.show(3))));
     }
     table
-}
-
-/// Nanoseconds of an update.
-fn round(definition: &TwinType) -> f64 {
-    let mut twins: Vec<Twin> = (0..TWINS).map(|_| Twin::new(0, definition)).collect();
-    let mut scratch = Scratch::default();
-    let batches: Vec<EventBatch> = (0..UPDATES).map(batch).collect();
-    let begin = Instant::now();
-    for batch in &batches {
-        let event = batch.event(0);
-        let update = Update { event, digital_at: DigitalTime(event.head.arrived_at.0), binds: true };
-        for twin in &mut twins {
-            let nothing = std::iter::empty::<(u16, &Outcome)>();
-            steps::apply("p", twin, definition, &update, nothing, &mut scratch, &mut Nobody);
-            assert!(scratch.failed.is_empty(), "{:?}", scratch.failed);
-        }
-    }
-    begin.elapsed().as_nanos() as f64 / (TWINS * UPDATES) as f64
-}
-
-/// One event, as step 1 makes it.
-fn batch(number: usize) -> EventBatch {
-    let mut batch = EventBatch::default();
-    let mark = batch.begin();
-    let at_us = 1_646_847_376_104_000 + number as i64 * 1_000_000;
-    batch.push_property(mark, 0, Value::Double(20.0 + (number * 37 % 1_000) as f64 / 100.0));
-    let parts = HeadParts {
-        position: number as u64,
-        element: 0,
-        physical_at: DeviceTime(at_us),
-        claimed: ClaimedTime::Arrival,
-        arrived_at: ArrivalTime(at_us),
-        twin_type: 0,
-        stream: 0,
-        live: true,
-    };
-    batch.finish(mark, "p", parts);
-    batch
 }
 
 fn outside(settings: &Settings) -> Table {

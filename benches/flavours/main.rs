@@ -31,6 +31,8 @@ mod site;
 mod start;
 mod table;
 mod update;
+#[path = "../common/update_cost.rs"]
+mod update_cost;
 mod used;
 
 use std::time::Duration;

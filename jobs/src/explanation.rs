@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use dataflows::plan::{Plan, SourcePlan};
 use operators::decode::StreamSettings;
 use operators::digital::DigitalKind;
 use operators::functions::SHADOWING;
@@ -18,20 +19,20 @@ const PROPERTY_BYTES: usize = 16;
 /// Width of what stands before a line's text.
 const MARGIN: usize = 27;
 
-/// The explanation of a job that is valid; `types` are its types, compiled.
-pub fn explain(definition: &Definition, types: &[TwinType]) -> String {
+/// The explanation of a job that is valid, of its definition and its plan.
+pub fn explain(definition: &Definition, plan: &Plan) -> String {
     let mut page = Page::default();
     page.title("steps");
-    steps(definition, types, &mut page);
+    steps(definition, &plan.types, &mut page);
     page.title("operators of each worker");
-    operators(definition, &mut page);
+    operators(definition, plan, &mut page);
     page.title("state of a twin");
-    for one in types {
+    for one in &plan.types {
         let settings = &definition.types[&one.name];
         page.entry(&one.name, &state(one, settings));
     }
     page.title("promises");
-    promises(definition, &mut page);
+    promises(definition, plan, &mut page);
     page.text
 }
 
@@ -114,15 +115,12 @@ fn place(function: &FunctionDefinition) -> String {
     }
 }
 
-fn operators(definition: &Definition, page: &mut Page) {
-    let sources =
-        definition.types.values().flat_map(|one| one.physical.values().map(|one| one.from.as_str()));
-    let mut sources: Vec<&str> = sources.collect();
-    sources.sort_unstable();
-    sources.dedup();
-    let source = |name: &str| match definition.connections.get(name) {
-        Some(ConnectionSettings::Kafka(_)) => format!("{name}: each process reads a share of the partitions"),
-        _ => format!("{name}: read by the first process, decoded on all its workers"),
+fn operators(definition: &Definition, plan: &Plan, page: &mut Page) {
+    let mut sources: Vec<&SourcePlan> = plan.sources.iter().collect();
+    sources.sort_unstable_by_key(|source| &source.name);
+    let source = |source: &SourcePlan| match source.is_shared {
+        true => format!("{}: each process reads a share of the partitions", source.name),
+        false => format!("{}: read by the first process, decoded on all its workers", source.name),
     };
     page.list("PhysicalEventHandler", sources.into_iter().map(source));
     page.entry("", &format!("│ by the twin's id: a hash of 64 bits, {BINS} bins, each owned by one worker"));
@@ -162,16 +160,9 @@ fn state(one: &TwinType, settings: &TypeSettings) -> String {
     text
 }
 
-fn promises(definition: &Definition, page: &mut Page) {
-    let mut sources: Vec<(&str, &ConnectionSettings)> = Vec::new();
-    for stream in definition.types.values().flat_map(|one| one.physical.values()) {
-        if let Some((name, connection)) = definition.connections.get_key_value(&stream.from)
-            && !sources.iter().any(|(known, _)| known == name)
-        {
-            sources.push((name, connection));
-        }
-    }
-    for (source, connection) in sources {
+fn promises(definition: &Definition, plan: &Plan, page: &mut Page) {
+    for source in plan.sources.iter().map(|source| &source.name) {
+        let connection = &definition.connections[source];
         page.entry(&format!("{source} -> twins"), taken(connection));
         for listener in &definition.digital {
             let to = definition.connections.get(&listener.to);
@@ -257,6 +248,6 @@ mod tests {
               bus -> floor              digital events at least once; after a crash those since the last checkpoint come again, with a higher generation
               bus -> bus                each digital event exactly once, in a transaction with its checkpoint
               bus -> archive            each row exactly once; a file that is visible is final
-        "#]].assert_eq(&super::explain(&definition, &job.plan().types));
+        "#]].assert_eq(&super::explain(&definition, &job.plan()));
     }
 }

@@ -14,7 +14,7 @@ use operators::adaptation::Adaptation;
 use operators::batch::{ClaimedTime, EventBatch, HeadParts};
 use operators::entanglement::{EntanglementSettings, ExpectedRate, Terms};
 use operators::functions::{FunctionSettings, Functions};
-use operators::handler::{self, DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
+use operators::handler::{self, Nobody};
 use operators::layout::Layout;
 use operators::model::{ModelSettings, Value, compile};
 use operators::steps::{self, Scratch, Update};
@@ -23,17 +23,6 @@ use operators::twin::{StreamOf, Twin, TwinType};
 
 const TWINS: usize = 20_000;
 const ROUNDS: usize = 10;
-
-/// Digital events are not what is measured.
-struct Nobody;
-
-impl DigitalEvents for Nobody {
-    fn physical(&mut self, _: Of<'_>, _: &Physical<'_>) {}
-    fn state(&mut self, _: Of<'_>, _: &State<'_>) {}
-    fn entangled(&mut self, _: Of<'_>, _: &Entangled) {}
-    fn lived(&mut self, _: Of<'_>, _: &Lived) {}
-    fn happened(&mut self, _: Of<'_>, _: &Happened<'_>) {}
-}
 
 fn device(window: &str, rate: &str) -> TwinType {
     let settings = ModelSettings {

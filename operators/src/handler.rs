@@ -149,6 +149,18 @@ pub trait DigitalEvents {
     fn happened(&mut self, of: Of<'_>, happened: &Happened<'_>);
 }
 
+/// Nobody listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl DigitalEvents for Nobody {
+    fn physical(&mut self, _: Of<'_>, _: &Physical<'_>) {}
+    fn state(&mut self, _: Of<'_>, _: &State<'_>) {}
+    fn entangled(&mut self, _: Of<'_>, _: &Entangled) {}
+    fn lived(&mut self, _: Of<'_>, _: &Lived) {}
+    fn happened(&mut self, _: Of<'_>, _: &Happened<'_>) {}
+}
+
 /// An update after augmentation (S''), as step 4 takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Augmented<'a> {

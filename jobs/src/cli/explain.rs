@@ -20,6 +20,6 @@ pub(super) fn execute(arguments: &ExplainArguments) -> Result<(), Failure> {
     let job = Job::open(&arguments.job, None).map_err(|error| Failure::of_job(error, false))?;
     job.warnings.print();
     let definition = job.definition.clone();
-    print!("{}", explain(&definition, &job.plan().types));
+    print!("{}", explain(&definition, &job.plan()));
     Ok(())
 }

@@ -109,6 +109,11 @@ impl FunctionVersions {
         self.0.values().filter_map(|one| Some((one.twin_type.as_str(), one.name.as_str(), one.trial?)))
     }
 
+    /// The version that runs beside a function; none where none does.
+    pub(super) fn trial_of(&self, twin_type: &str, name: &str) -> Option<Trial> {
+        self.0.get(&key(twin_type, name))?.trial
+    }
+
     /// With a version more, which runs.
     pub(super) fn with(mut self, twin_type: &str, name: &str, source: Source, at_us: i64) -> Self {
         let one = self.versions(twin_type, name, at_us);

@@ -14,7 +14,7 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::changes::How;
-use super::functions::{self, FunctionVersions, Source, Trial};
+use super::functions::{self, FunctionVersions, Source};
 use super::graft;
 use super::shadow_run::ShadowRun;
 use super::{Held, Service, ServiceError, job_of};
@@ -108,10 +108,8 @@ fn of_source(
     Ok(graft::of_source(kind, before.map_err(ServiceError::Invalid)?, code))
 }
 
-fn no_trial(function: &str) -> ServiceError {
-    ServiceError::NotNow(format!(
-        "no version of `{function}` runs beside the one that runs; put one with a shadow"
-    ))
+fn no_trial(function: &str) -> String {
+    format!("no version of `{function}` runs beside the one that runs; put one with a shadow")
 }
 
 /// A version of a function.
@@ -155,10 +153,9 @@ impl Service {
                 last_failure: entry.and_then(|one| one.stats.last_failure()),
                 open: status.map_or(0, |status| status.in_flight),
                 is_breaker_open: status.is_some_and(|status| status.is_open),
-                shadow: held.record.functions.trials().find_map(|(one_type, one, trial)| {
-                    let is_it = one_type == twin_type && one == function;
+                shadow: held.record.functions.trial_of(twin_type, function).map(|trial| {
                     let running = entry.and_then(|entry| entry.trial.as_ref());
-                    is_it.then(|| ShadowRun::new(trial, running))
+                    ShadowRun::new(trial, running)
                 }),
                 seconds: meter.map_or(0.0, |meter| meter.spent().as_secs_f64()),
                 held: meter.map_or(0, |meter| meter.held()),
@@ -228,10 +225,7 @@ impl Service {
         function: &str,
         twin_type: Option<&str>,
     ) -> Result<FunctionPut, ServiceError> {
-        self.change_function(name, function, twin_type, |held, twin_type| {
-            let functions = held.record.functions.clone().promoted(twin_type, function);
-            functions.ok_or_else(|| no_trial(function))
-        })
+        self.change_version(name, function, twin_type, FunctionVersions::promoted, no_trial)
     }
 
     /// Lets go of the version that runs beside a function.
@@ -241,10 +235,7 @@ impl Service {
         function: &str,
         twin_type: Option<&str>,
     ) -> Result<FunctionPut, ServiceError> {
-        self.change_function(name, function, twin_type, |held, twin_type| {
-            let functions = held.record.functions.clone().dropped(twin_type, function);
-            functions.ok_or_else(|| no_trial(function))
-        })
+        self.change_version(name, function, twin_type, FunctionVersions::dropped, no_trial)
     }
 
     /// Goes back to the version of a function before the one that runs.
@@ -254,11 +245,23 @@ impl Service {
         function: &str,
         twin_type: Option<&str>,
     ) -> Result<FunctionPut, ServiceError> {
+        self.change_version(name, function, twin_type, FunctionVersions::rolled_back, |function| {
+            format!("`{function}` has no version before the one that runs")
+        })
+    }
+
+    /// Goes over to another of the versions that there are; `otherwise` says why there is none.
+    fn change_version(
+        &self,
+        name: &str,
+        function: &str,
+        twin_type: Option<&str>,
+        change: fn(FunctionVersions, &str, &str) -> Option<FunctionVersions>,
+        otherwise: fn(&str) -> String,
+    ) -> Result<FunctionPut, ServiceError> {
         self.change_function(name, function, twin_type, |held, twin_type| {
-            let functions = held.record.functions.clone().rolled_back(twin_type, function);
-            functions.ok_or_else(|| {
-                ServiceError::NotNow(format!("`{function}` has no version before the one that runs"))
-            })
+            let functions = change(held.record.functions.clone(), twin_type, function);
+            functions.ok_or_else(|| ServiceError::NotNow(otherwise(function)))
         })
     }
 
@@ -297,8 +300,7 @@ impl Service {
         let version = record.functions.of(&twin_type, function).map(|(active, _)| active);
         let job = job_of(&record)?;
         let is_there = job.definition.types[&twin_type].augmentation.contains_key(function);
-        let is_it = |(one_type, one, _): &(&str, &str, Trial)| *one_type == twin_type && *one == function;
-        let shadow = record.functions.trials().find(is_it).map(|(_, _, trial)| trial.version);
+        let shadow = record.functions.trial_of(&twin_type, function).map(|trial| trial.version);
         let put = |how| FunctionPut {
             twin_type: twin_type.clone(),
             function: function.to_owned(),

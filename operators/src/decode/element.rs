@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 
 use super::plan::{Captured, PropertyTarget, StreamPlan, Target};
 use super::scalar::{
-    Scalar, any_scalar, check_structure, device_time, kind_name, number_scalar, scalar_json, scalar_of_kind,
-    typed,
+    Scalar, any_scalar, check_range, check_structure, device_time, kind_name, number_scalar, scalar_json,
+    scalar_of_kind, typed,
 };
 use super::twin_id::{Record, TwinSource};
 use super::{Message, Route};
@@ -150,10 +150,9 @@ impl<'r> Element<'r> {
     fn take_value(&mut self, leaf: usize, target: &PropertyTarget, scalar: Scalar<'_>) {
         match typed(&target.property.kind, scalar) {
             Some(value) => {
-                if let (Some([least, greatest]), Some(number)) = (target.property.range, value.as_number())
-                    && !(least..=greatest).contains(&number)
+                if let Some(number) = value.as_number()
+                    && let Err(message) = check_range(target.property.range, number)
                 {
-                    let message = format!("{number} is outside the range [{least}, {greatest}]");
                     return self.wrong(leaf, message);
                 }
                 self.events.push_property(self.mark, target.index, value);

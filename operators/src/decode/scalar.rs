@@ -106,6 +106,16 @@ pub(crate) fn kind_name(kind: &Kind) -> &'static str {
     }
 }
 
+/// Whether a number is in the range of its property, or why not.
+pub(crate) fn check_range(range: Option<[f64; 2]>, number: f64) -> Result<(), String> {
+    match range {
+        Some([least, greatest]) if !(least..=greatest).contains(&number) => {
+            Err(format!("{number} is outside the range [{least}, {greatest}]"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether an array or object is a value of a kind, or why not.
 pub(crate) fn check_structure(kind: &Kind, value: &Json) -> Result<(), String> {
     match (kind, value) {

@@ -51,6 +51,7 @@ pub use self::trial::{Given, Trial};
 use self::compile::Compiler;
 use self::result::Yields;
 use crate::batch::Event;
+use crate::decode::scalar::check_range;
 use crate::model::{Model, Value};
 use crate::problem::Problem;
 
@@ -363,8 +364,7 @@ impl Function {
 }
 
 fn is_allowed(model: &Model, property: u16, result: f64) -> bool {
-    let range = model.properties[usize::from(property)].range;
-    result.is_finite() && range.is_none_or(|[least, greatest]| (least..=greatest).contains(&result))
+    result.is_finite() && check_range(model.properties[usize::from(property)].range, result).is_ok()
 }
 
 /// A duration of the settings that must not be 0.

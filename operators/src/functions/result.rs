@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::call::OnError;
 use super::kept::{KEY, Kept};
 use super::{Augmentation, Emitted, EmittedValue, Target};
-use crate::decode::scalar::{Scalar, check_structure, kind_name, number_scalar, typed};
+use crate::decode::scalar::{Scalar, check_range, check_structure, kind_name, number_scalar, typed};
 use crate::model::{Kind, Model, Property, Value};
 use crate::shadowing::{Shadow, Touched};
 
@@ -187,12 +187,7 @@ fn check(property: &Property, value: &Json) -> Result<(), String> {
         Some(value) => value.as_number(),
         None => return Err(format!("{value} is no {}", kind_name(&property.kind))),
     };
-    match (property.range, number) {
-        (Some([least, greatest]), Some(number)) if !(least..=greatest).contains(&number) => {
-            Err(format!("{number} is outside the range [{least}, {greatest}]"))
-        }
-        _ => Ok(()),
-    }
+    number.map_or(Ok(()), |number| check_range(property.range, number))
 }
 
 fn scalar(value: &Json) -> Option<Scalar<'_>> {

@@ -9,19 +9,9 @@ use crate::fixture::{Update, twin_type};
 use crate::functions::{
     CallSettings, CelSettings, FunctionKind, FunctionSettings, FunctionSpec, Functions, OnLate, TrialSpec,
 };
-use crate::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
+use crate::handler::Nobody;
 use crate::steps;
 use crate::time::DigitalTime;
-
-struct Nobody;
-
-impl DigitalEvents for Nobody {
-    fn physical(&mut self, _: Of<'_>, _: &Physical<'_>) {}
-    fn state(&mut self, _: Of<'_>, _: &State<'_>) {}
-    fn entangled(&mut self, _: Of<'_>, _: &Entangled) {}
-    fn lived(&mut self, _: Of<'_>, _: &Lived) {}
-    fn happened(&mut self, _: Of<'_>, _: &Happened<'_>) {}
-}
 
 fn spec(kind: FunctionKind, version: u32) -> FunctionSpec {
     FunctionSpec { kind, call: CallSettings::default(), version, trial: None }

@@ -4,18 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::fixture::{Update, apply, twin_type};
-use crate::handler::{self, DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
-
-/// Nobody listens.
-struct Nobody;
-
-impl DigitalEvents for Nobody {
-    fn physical(&mut self, _: Of<'_>, _: &Physical<'_>) {}
-    fn state(&mut self, _: Of<'_>, _: &State<'_>) {}
-    fn entangled(&mut self, _: Of<'_>, _: &Entangled) {}
-    fn lived(&mut self, _: Of<'_>, _: &Lived) {}
-    fn happened(&mut self, _: Of<'_>, _: &Happened<'_>) {}
-}
+use crate::handler::{self, Nobody};
 
 const S: i64 = 1_000_000;
 
