@@ -253,10 +253,13 @@ fn calls_in_flight_survive_a_kill() {
         publisher.publish(&format!("device/d{}/t", number % 4), format!(r#"{{"t":{number}}}"#));
     }
     endpoint.until_called("d", 20);
-    // Checkpoints go on meanwhile, and have what waits.
+    // Checkpoints go on while something happens, and have what waits.
     let completed = || metric(port, "twinloom_checkpoints_total").unwrap_or_default();
     let seen = completed();
-    until("two checkpoints more", || (completed() >= seen + 2.0).then_some(()));
+    until("two checkpoints more", || {
+        publisher.publish("device/probe/t", "no JSON");
+        (completed() >= seen + 2.0).then_some(())
+    });
     job.signal("KILL");
     job.wait();
 

@@ -141,7 +141,9 @@ impl Metrics {
         let counted = counters.into_iter().chain(&self.digital_events).map(load);
         let connectors = self.connectors();
         let taken = connectors.sources.iter().map(|(_, stats)| load(&stats.messages) + load(&stats.repeats));
-        counted.chain(taken).fold(0, u64::wrapping_add)
+        // An update that waits for an answer is accepted only with it, and is kept before.
+        let called = connectors.functions.iter().map(|entry| load(&entry.stats.calls));
+        counted.chain(taken).chain(called).fold(0, u64::wrapping_add)
     }
 
     /// The functions of each type, in the order of the job.
@@ -201,5 +203,21 @@ impl Metrics {
 
     fn connectors(&self) -> std::sync::MutexGuard<'_, Connectors> {
         self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_went_out_has_happened() {
+        let (metrics, stats) = (Metrics::default(), Arc::new(FunctionStats::default()));
+        let (twin_type, name) = ("press".to_owned(), "q".to_owned());
+        let of = FunctionEntry { twin_type, name, version: 1, stats, runner: None, trial: None };
+        metrics.set_functions(vec![of.clone()]);
+        let before = metrics.happened();
+        add(&of.stats.calls, 1);
+        assert_ne!(metrics.happened(), before);
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{LONG, until};
+use super::until;
 
 /// A call as it came.
 #[derive(Clone, Debug)]
@@ -87,6 +87,12 @@ impl Endpoint {
     }
 }
 
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 impl Shared {
     /// Answers the requests of a connection, until the client closes it.
     fn serve(&self, socket: &TcpStream) {
@@ -95,7 +101,7 @@ impl Shared {
             let body = called.body.clone();
             self.called.lock().unwrap_or_else(PoisonError::into_inner).push(called);
             let held = self.is_held.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = self.released.wait_timeout_while(held, LONG, |is_held| *is_held);
+            let waited = self.released.wait_while(held, |is_held| *is_held);
             drop(waited);
             let (status, answer) = (self.answer)(&body);
             let length = answer.len();
