@@ -10,6 +10,7 @@ mod functions;
 mod growth;
 mod history;
 mod operations;
+mod plants;
 
 use std::path::Path;
 use std::process::Command;

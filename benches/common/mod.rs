@@ -85,14 +85,16 @@ impl Job {
         let entanglement: EntanglementSettings =
             serde_json::from_str(&self.entanglement).expect("well formed");
         let plan = StreamPlan::compile(&stream, &model, self.bus).expect("the stream is good");
+        let rate = stream.expected_rate.resolve(&model).expect("the rate is good");
         let definition = TwinType {
             name: "device".into(),
             functions: Functions::compile(&augmentation, &model, &[0, 1]).expect("the functions are good"),
             model,
             clock: (&entanglement.clock).into(),
-            terms: Terms::compile(&entanglement, &[stream.expected_rate]).expect("the terms are good"),
+            terms: Terms::compile(&entanglement, &[rate]).expect("the terms are good"),
             sources: vec![0],
             streams: vec![StreamOf { name: "telemetry".into(), source: 0 }],
+            presence: None,
         };
         let decoder = Decoder::new(0, vec![Route { twin_type: 0, stream: 0, plan }]);
         (definition, decoder)
@@ -132,6 +134,7 @@ impl Job {
             archive,
             checkpoint: CheckpointPlan { interval: self.interval, ..CheckpointPlan::default() },
             time: TimeMode::Live,
+            roster: Default::default(),
             limits: Limits::default(),
         }
     }

@@ -330,6 +330,7 @@ mod tests {
             terms: Terms::compile(&EntanglementSettings::default(), &[]).expect("good"),
             sources: Vec::new(),
             streams: Vec::new(),
+            presence: None,
         };
         Twin::new(0, &definition)
     }

@@ -182,6 +182,8 @@ impl Chain {
             Control::SourceLost { .. }
                 | Control::SourceRestored { .. }
                 | Control::EndTwins { .. }
+                | Control::EndTwin { .. }
+                | Control::Roster
                 | Control::Terms { .. }
                 | Control::Functions(_)
         );
@@ -199,6 +201,8 @@ impl Chain {
             }
             Control::Functions(number) => self.twins.set_functions(number),
             Control::EndTwins { at_us, dismiss } => self.twins.end_all(at_us, dismiss),
+            Control::EndTwin { id, at_us, dismiss } => self.twins.end_one(&id, at_us, dismiss),
+            Control::Roster => self.twins.renew_roster(),
             Control::Ask(number, workers, question) => {
                 self.asked.insert(number, workers);
                 match question {

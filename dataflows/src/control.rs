@@ -34,6 +34,17 @@ pub enum Control {
         /// Whether they are let go of.
         dismiss: bool,
     },
+    /// One twin ends, on the worker that owns it.
+    EndTwin {
+        /// The twin.
+        id: String,
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Whether it is let go of.
+        dismiss: bool,
+    },
+    /// The newest roster of each process holds.
+    Roster,
     /// The terms of each type from now on. What was counted under the old ones stays.
     Terms {
         /// Version of the job's definition that they are of.
@@ -93,6 +104,17 @@ pub enum Command {
         /// Whether they are let go of.
         dismiss: bool,
     },
+    /// See [`Control::EndTwin`].
+    EndTwin {
+        /// The twin.
+        id: String,
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Whether it is let go of.
+        dismiss: bool,
+    },
+    /// See [`Control::Roster`].
+    Roster,
     /// See [`Control::Terms`].
     Terms {
         /// Version of the job's definition that they are of.

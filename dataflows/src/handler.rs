@@ -324,6 +324,11 @@ impl PhysicalEventHandler {
             Command::Stop => (None, Control::Stop),
             Command::Functions(number) => (None, Control::Functions(number)),
             Command::Terms { definition, terms } => (None, Control::Terms { definition, terms }),
+            Command::EndTwin { id, at_us, dismiss } => {
+                let owner = self.router.owner(operators::id::hash(id.as_bytes()));
+                (Some(owner), Control::EndTwin { id, at_us, dismiss })
+            }
+            Command::Roster => (None, Control::Roster),
             Command::EndTwins { at_us, dismiss } => (None, Control::EndTwins { at_us, dismiss }),
             Command::Ask(number, Question::Twin(id)) => {
                 let owner = self.router.owner(operators::id::hash(id.as_bytes()));

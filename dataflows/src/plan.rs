@@ -13,6 +13,7 @@ use connectors::sink::{SinkHandle, SinkSetup};
 use connectors::source::{SourceHandle, SourceSetup};
 use operators::decode::Decoder;
 use operators::digital::{DigitalKind, TopicTemplate};
+use operators::roster::Roster;
 use operators::twin::TwinType;
 
 use crate::quota::{Overload, Rates};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub checkpoint: CheckpointPlan,
     /// Whose clock rules.
     pub time: TimeMode,
+    /// Twins that are there before they speak.
+    pub roster: Arc<Roster>,
     /// What the job may take.
     pub limits: Limits,
 }

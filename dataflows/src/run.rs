@@ -19,6 +19,7 @@ use connectors::function::Allowance;
 use connectors::on_call::{Ended, OnCall};
 use connectors::store::StoreError;
 use operators::entanglement::Terms;
+use operators::roster::Roster;
 use operators::twin::TwinType;
 
 use crate::ask::{Asker, PartOfReply, Question, Reply};
@@ -32,6 +33,7 @@ use crate::plan::FunctionPlan;
 use crate::publish::SinkPort;
 use crate::quota::Quota;
 use crate::survey::Survey;
+use crate::twins::enrolment::RosterPort;
 
 /// How long sinks and archive may take to publish what they have when the run ends.
 pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -151,6 +153,7 @@ pub struct Run {
     pub(crate) unpublished: Arc<AtomicU64>,
     pub(crate) start: Instant,
     pub(crate) alarm: Arc<Alarm>,
+    pub(crate) roster: RosterPort,
     pub(crate) change: FunctionChange,
     /// What functions outside draw on.
     pub(crate) allowances: Vec<Arc<Allowance>>,
@@ -260,6 +263,19 @@ impl Run {
     /// is answered after it.
     pub fn end_twins(&self, ending: Ending, at_us: i64) {
         self.asker.command(Command::EndTwins { at_us, dismiss: ending == Ending::Dismiss });
+    }
+
+    /// Ends one twin at this instant, if it is there; see [`Run::end_twins`].
+    pub fn end_twin(&self, id: &str, ending: Ending, at_us: i64) {
+        let dismiss = ending == Ending::Dismiss;
+        self.asker.command(Command::EndTwin { id: id.to_owned(), at_us, dismiss });
+    }
+
+    /// Has all workers go by another roster: twins that are new are enrolled, those that are gone stay as they are,
+    /// and attributes are those of the new one. In a run of several processes each has to be told.
+    pub fn set_roster(&self, roster: Arc<Roster>) {
+        *lock(&self.roster) = roster;
+        self.asker.command(Command::Roster);
     }
 
     /// Whether all workers of this process have ended the job.

@@ -44,6 +44,7 @@ use crate::quota::Quotas;
 use crate::router::BinTable;
 use crate::run::RunError;
 use crate::twins::Twins;
+use crate::twins::enrolment::{Enrolment, RosterPort};
 
 /// Where segments of the archive stand in the data folder.
 pub const SEGMENTS: &str = "segments";
@@ -91,6 +92,8 @@ pub(crate) struct Shares {
     pub(crate) data: PathBuf,
     pub(crate) until_us: Option<i64>,
     pub(crate) alarm: Arc<Alarm>,
+    /// Twins that are there before they speak.
+    pub(crate) roster: RosterPort,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) state: Option<State>,
 }
@@ -123,7 +126,7 @@ impl Shares {
                 // A source has a lane for each worker of the processes that read it.
                 workers_with_lanes: if has_shared_sources { self.peers } else { self.workers },
                 commands: commands.take(),
-                twins: self.twins()?,
+                twins: self.twins(worker)?,
                 sinks: self.sinks.clone(),
                 outboxes: if index == 0 { self.outboxes().into_values().collect() } else { Vec::new() },
                 archive: archive.clone(),
@@ -204,7 +207,7 @@ impl Shares {
         Ok(Some(Arc::new(handle)))
     }
 
-    fn twins(&self) -> Result<Twins, RunError> {
+    fn twins(&self, worker: usize) -> Result<Twins, RunError> {
         let rows = match &self.archive {
             Some(plan) => {
                 let settings = RowsSettings { physical: plan.physical };
@@ -221,7 +224,19 @@ impl Shares {
         let sources = self.source_names.len();
         let calls =
             Calls::new(&self.job, &self.types, self.functions.clone(), self.handover.clone(), self.time);
-        Ok(Twins::new(self.types.clone(), sources, digital, calls, twins_max, self.metrics.clone()))
+        let metrics = self.metrics.clone();
+        let mut twins = Twins::new(self.types.clone(), sources, digital, calls, twins_max, metrics);
+        twins.set_enrolment(Enrolment::new(self.roster.clone(), self.peers, worker));
+        Ok(twins)
+    }
+
+    /// Gives each worker its twins of the roster, all at the same time.
+    pub(crate) fn enroll(&self, parts: &mut [WorkerParts]) {
+        std::thread::scope(|scope| {
+            for (part, _) in parts.iter_mut().flatten() {
+                scope.spawn(|| part.twins.enroll_all());
+            }
+        });
     }
 
     /// Gives each worker its twins, all at the same time.

@@ -41,6 +41,7 @@ use crate::quarantine::{self, Reporter};
 use crate::quota::{Quota, Quotas, Rates};
 use crate::run::{Run, RunError, RunOptions};
 use crate::shares::{SEGMENTS, Shares, State};
+use crate::twins::enrolment::RosterPort;
 
 /// Starts a job on workers of its own, alone or with other processes.
 pub fn start(plan: Plan, options: RunOptions) -> Result<Run, RunError> {
@@ -124,8 +125,10 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         }),
         None => None,
     };
+    let roster = RosterPort::new(Mutex::new(plan.roster));
     let mut shares = Shares {
         job: plan.job,
+        roster: roster.clone(),
         job_number,
         generation,
         types,
@@ -161,6 +164,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     let mut parts =
         shares.parts(received, (process == 0).then_some(replies), committer, has_shared_sources)?;
     shares.restore(&mut parts)?;
+    shares.enroll(&mut parts);
     match options.is_parked {
         true => shares.park_sources(&mut parts),
         false => shares.open_sources(plan.sources, &mut parts)?,
@@ -197,6 +201,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
         unpublished,
         start: shares.start,
         alarm,
+        roster,
         committer: committer_work,
         folder,
         engine: None,
@@ -342,7 +347,7 @@ fn by_outbox<'a>(parts: impl Iterator<Item = &'a OutboxPart>) -> Vec<Unsent> {
 
 /// What of a job must be the same in all processes.
 fn digest(plan: &Plan) -> u64 {
-    let text =
-        format!("{} {:?} {:?} {:?} {:?}", plan.job, plan.types, plan.listeners, plan.time, plan.limits);
+    let Plan { job, types, listeners, time, limits, roster, .. } = plan;
+    let text = format!("{job} {types:?} {listeners:?} {time:?} {limits:?} {}", roster.len());
     operators::id::hash(text.as_bytes())
 }

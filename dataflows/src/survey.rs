@@ -89,7 +89,7 @@ pub struct Answer {
 impl Answer {
     /// Adds a twin as it is at an instant; not before its last update, which is what it knows.
     pub(crate) fn add(&mut self, id: &str, twin: &Twin, definition: &TwinType, at_us: i64) {
-        let terms = &definition.terms;
+        let terms = definition.terms_of(twin);
         let at_us = at_us.max(twin.handled.digital_at.0);
         let measure = twin.entanglement.measure(at_us, terms);
         let phase = twin.life_cycle.phase();

@@ -27,10 +27,12 @@ use crate::survey::Delays;
 use crate::wheel::{self, Wheel};
 
 mod calls;
+pub(crate) mod enrolment;
 mod snapshot;
 mod trials;
 mod walks;
 
+use enrolment::{Enrolment, RosterPort};
 use snapshot::Snapshot;
 use trials::Trials;
 use walks::Sweep;
@@ -54,6 +56,8 @@ pub struct Twins {
     /// Twins that were restored with updates that wait.
     resumed: Vec<Slot>,
     sources: Vec<SourceState>,
+    /// Twins that are there before they speak.
+    enrolment: Enrolment,
     sweeps: VecDeque<Sweep>,
     /// The checkpoint that is being written.
     snapshot: Option<Snapshot>,
@@ -144,6 +148,7 @@ impl Twins {
             calls,
             resumed: Vec::new(),
             sources: vec![SourceState::default(); sources],
+            enrolment: Enrolment::new(RosterPort::default(), 1, 0),
             sweeps: VecDeque::new(),
             snapshot: None,
             twins_max,
@@ -216,23 +221,28 @@ impl Twins {
     fn find_or_insert(&mut self, event: &Event<'_>, source: u16) -> Option<Slot> {
         let head = event.head;
         let slot = self.bins.find(head.hash, event.id);
-        let Some(definition) = self.types.get(usize::from(head.twin_type)) else {
+        if usize::from(head.twin_type) >= self.types.len() {
             self.refuse(event, source, "the event is of an unknown type".into());
             return None;
-        };
+        }
         let Some(slot) = slot else {
             if self.bins.len() as u64 >= self.twins_max {
                 let reason = format!("the worker has its limit of {} twins", self.twins_max);
                 self.refuse(event, source, reason);
                 return None;
             }
-            let twin = Twin::new(head.twin_type, definition);
-            return Some(self.insert(head.hash, event.id, twin));
+            return match self.newcomer(head.hash, event.id, head.twin_type) {
+                Ok(twin) => Some(self.insert(head.hash, event.id, twin)),
+                Err(reason) => {
+                    self.refuse(event, source, reason);
+                    None
+                }
+            };
         };
         let twin_type = self.bins.get(slot).map_or(head.twin_type, |(_, twin)| twin.twin_type);
         if twin_type != head.twin_type {
-            let name = &self.types[usize::from(twin_type)].name;
-            let reason = format!("the twin is of type `{name}`, not `{}`", definition.name);
+            let name = |twin_type: u16| &self.types[usize::from(twin_type)].name;
+            let reason = format!("the twin is of type `{}`, not `{}`", name(twin_type), name(head.twin_type));
             self.refuse(event, source, reason);
             return None;
         }
@@ -309,8 +319,8 @@ impl Twins {
         let wake_before_us = twin.handled.wake_us;
         let digital_at = handler::stamp(id, twin, definition, now_us, &mut self.digital);
         let head = event.head;
-        let source = definition.streams[usize::from(head.stream)].source;
-        let lost_us = self.sources[usize::from(source)].lost_us;
+        let source = definition.stream(head.stream).map(|stream| usize::from(stream.source));
+        let lost_us = source.and_then(|source| self.sources[source].lost_us);
         let binds = lost_us.is_none_or(|lost_us| head.arrived_at.0 > lost_us);
         let update = steps::Update { event, digital_at, binds };
         let (scratch, out) = (&mut self.scratch.steps, &mut self.digital);

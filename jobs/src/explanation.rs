@@ -5,14 +5,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use dataflows::plan::{Plan, SourcePlan};
-use operators::decode::StreamSettings;
 use operators::digital::DigitalKind;
 use operators::functions::SHADOWING;
 use operators::id::BINS;
 use operators::twin::{Twin, TwinType};
 
 use crate::definition::functions::FunctionDefinition;
-use crate::definition::{ConnectionSettings, Definition, TypeSettings};
+use crate::definition::{ConnectionSettings, Definition, Input, TypeSettings};
 
 /// Bytes of a property in a twin's record, beside its text.
 const PROPERTY_BYTES: usize = 16;
@@ -62,11 +61,11 @@ impl Page {
 
 fn steps(definition: &Definition, types: &[TwinType], page: &mut Page) {
     let all = || definition.types.iter();
-    let stream = |(twin_type, (name, stream)): (&String, (&String, &StreamSettings))| {
-        format!("{twin_type}.{name} from {}: {}", stream.from, stream.topics.join(", "))
+    let input = |(twin_type, input): (&String, Input<'_>)| {
+        format!("{twin_type}.{} from {}: {}", input.name(), input.from, input.topics.join(", "))
     };
-    let streams = all().flat_map(|(name, one)| one.physical.iter().map(move |stream| (name, stream)));
-    page.list("1 physical event handler", streams.map(stream));
+    let inputs = all().flat_map(|(name, one)| one.inputs().map(move |input| (name, input)));
+    page.list("1 physical event handler", inputs.map(input));
     let shadowing = |(name, one): (&String, &TypeSettings)| match &one.shadow {
         Some(function) => format!("{name}: what {} {} answers", SHADOWING, place(function)),
         None => {
@@ -237,7 +236,7 @@ mod tests {
               Publish, Commit           sinks and archive; checkpoints
 
             state of a twin
-              press                     232 bytes and its id at least: a record of 184, 3 properties of 16; texts, and the observations of 60s
+              press                     240 bytes and its id at least: a record of 192, 3 properties of 16; texts, and the observations of 60s
 
             promises
               floor -> twins            each message once: it is on disk before it is acknowledged, and known when it is sent again

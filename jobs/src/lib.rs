@@ -22,6 +22,7 @@ pub mod job;
 pub mod live;
 mod plan;
 pub mod rehearsal;
+pub mod roster;
 pub mod screen;
 pub mod server;
 pub mod service;

@@ -68,6 +68,7 @@ pub(crate) fn plan(definition: &Definition, checked: Checked) -> Plan {
             store: definition.checkpoint.store.clone(),
         },
         time: checked.time,
+        roster: checked.roster,
         limits: Limits {
             twins_max: definition.limits.twins,
             dead_letters_per_second_max: definition.limits.dead_letters,

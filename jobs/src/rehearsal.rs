@@ -102,7 +102,7 @@ impl Rehearsal {
         let definition = &self.types[usize::from(event.head.twin_type)];
         let model = &definition.model;
         let shown = &mut self.shown;
-        let stream = &definition.streams[usize::from(event.head.stream)].name;
+        let stream = definition.stream(event.head.stream).map_or("", |stream| stream.name.as_str());
         let values = event.properties().map(|(property, value)| named(model, property, value));
         let happened =
             event.events().map(|(event, json)| format!("{} {json}", model.events[usize::from(event)]));

@@ -22,6 +22,8 @@ const KINDS: [&str; 2] = ["python", "wasm"];
 pub(crate) struct Source {
     key_span: Span,
     value_span: Span,
+    /// The key that stands in its place.
+    key: &'static str,
     code: String,
 }
 
@@ -35,7 +37,7 @@ pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Source>
                 let (key_span, value_span) = (entry.key_span, entry.value.span);
                 entry.key = "code".into();
                 entry.value.content = Content::Scalar { text: code.clone(), plain: false };
-                sources.push(Source { key_span, value_span, code });
+                sources.push(Source { key_span, value_span, key: "code", code });
             }
             Err(reason) => findings.push(Finding {
                 severity: Severity::Error,
@@ -46,7 +48,18 @@ pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Source>
             }),
         }
     }
+    sources.extend(anchor_roster(&mut document.root, folder));
     if findings.is_empty() { Ok(sources) } else { Err(findings) }
+}
+
+/// Has the document name the file of its roster from the root on, as a roster may be too long to be put into it.
+fn anchor_roster(root: &mut Node, folder: &Path) -> Option<Source> {
+    let roster = children(root).iter_mut().find(|entry| entry.key == "roster")?;
+    let file = children(&mut roster.value).iter_mut().find(|entry| entry.key == "file")?;
+    let Content::Scalar { text, .. } = &file.value.content else { return None };
+    let path = std::path::absolute(folder.join(text)).ok()?.to_str()?.to_owned();
+    file.value.content = Content::Scalar { text: path.clone(), plain: false };
+    Some(Source { key_span: file.key_span, value_span: file.value.span, key: "file", code: path })
 }
 
 /// The text of a job with the sources in it instead of the names of their files.
@@ -54,11 +67,11 @@ pub(crate) fn inlined(text: &str, mut sources: Vec<Source>) -> String {
     let mut text = text.to_owned();
     // From the end, so that places before it stay what they are.
     sources.sort_by_key(|source| std::cmp::Reverse(source.key_span.offset));
-    for Source { key_span, value_span, code } in sources {
+    for Source { key_span, value_span, key, code } in sources {
         // A JSON text is a YAML text in double quotes.
         let code = serde_json::Value::from(code).to_string();
         text.replace_range(value_span.offset..value_span.offset + value_span.length, &code);
-        text.replace_range(key_span.offset..key_span.offset + key_span.length, "code");
+        text.replace_range(key_span.offset..key_span.offset + key_span.length, key);
     }
     text
 }

@@ -222,7 +222,7 @@ pub(crate) mod tests {
         Survey {
             at_us: 0,
             twins: 1_000,
-            causes: [0; 9],
+            causes: Default::default(),
             phases: [1, 0, 990, 9, 0, 0],
             odte_mean: 0.987_654_3,
             odte_p05: 0.95,

@@ -39,14 +39,16 @@ fn device(window: &str, rate: &str) -> TwinType {
     let entanglement: EntanglementSettings =
         serde_json::from_str(&format!(r#"{{"window": "{window}"}}"#)).expect("well formed");
     let model = compile(&settings).expect("the model is good");
+    let rate = ExpectedRate::parse(rate).expect("a rate").resolve(&model).expect("it is one");
     TwinType {
         name: "device".into(),
         functions: Functions::compile(&functions, &model, &[0, 1]).expect("the functions are good"),
         model,
         clock: (&entanglement.clock).into(),
-        terms: Terms::compile(&entanglement, &[ExpectedRate::parse(rate).expect("a rate")]).expect("good"),
+        terms: Terms::compile(&entanglement, &[rate]).expect("good"),
         sources: vec![0],
         streams: vec![StreamOf { name: "telemetry".into(), source: 0 }],
+        presence: None,
     }
 }
 

@@ -89,6 +89,8 @@ struct TypeAdaptation {
     /// For what waits.
     waiting: Option<WaitingChange>,
     window: Option<WindowChange>,
+    /// By the numbers of the profiles now, those before.
+    profiles: Option<Vec<Option<usize>>>,
     /// The terms now, under which the twin is woken.
     terms: Terms,
 }
@@ -119,6 +121,7 @@ impl Adaptation {
                 memories: comparison.memories(),
                 waiting: comparison.waiting(place as u16, number as u16),
                 window: comparison.window(),
+                profiles: comparison.profiles(),
                 terms: now[place].terms.clone(),
             });
         }
@@ -159,6 +162,7 @@ impl TypeAdaptation {
             && self.memories.is_none()
             && self.waiting.is_none()
             && self.window.is_none()
+            && self.profiles.is_none()
     }
 
     fn apply(&self, mut twin: Twin) -> Twin {
@@ -174,6 +178,9 @@ impl TypeAdaptation {
         }
         if let Some(change) = &self.window {
             twin.entanglement = twin.entanglement.adapt(change, twin.handled.digital_at.0);
+        }
+        if let (Some(before), Some(expectation)) = (&self.profiles, &mut twin.entanglement.expectation) {
+            expectation.adapt_profiles(before);
         }
         handler::rewake(&mut twin, &self.terms);
         twin
@@ -305,14 +312,23 @@ impl Comparison<'_> {
         let property = |(from, to): (usize, Option<u16>)| {
             to.map(|number| PropertyNow { number, words: words(from, number) })
         };
+        let mut streams: Vec<Option<u16>> = places(&before.streams, &now.streams);
+        // Presence has the number behind them.
+        streams.push(Some(now.streams.len() as u16));
         let change = WaitingChange {
             twin_type,
             properties: to.into_iter().enumerate().map(property).collect(),
             events: places(&before.events, &now.events),
-            streams: places(&before.streams, &now.streams),
+            streams,
             outside: places(&before.called, &now.called),
         };
         (twin_type != twin_type_before || !change.is_identity()).then_some(change)
+    }
+
+    /// A profile that is new begins with no observations.
+    fn profiles(&self) -> Option<Vec<Option<usize>>> {
+        let place = |name: &String| self.before.profiles.iter().position(|before| before == name);
+        (self.before.profiles != self.now.profiles).then(|| self.now.profiles.iter().map(place).collect())
     }
 
     fn window(&mut self) -> Option<WindowChange> {

@@ -60,6 +60,8 @@ enum CellKind {
     Json,
     /// The value of an event, as JSON; the index is the event's.
     Event,
+    /// The physical twin is up, or down: all that the event says (rule 4.3).
+    Presence,
 }
 
 /// One value of an event: 16 bytes, texts stand in the batch's text.
@@ -229,6 +231,11 @@ impl EventBatch {
         self.push_cell(mark, Cell { bits, index: event, kind: CellKind::Event });
     }
 
+    /// Makes the event one that says that the physical twin is up or down, and nothing else.
+    pub fn push_presence(&mut self, mark: Mark, is_up: bool) {
+        self.push_cell(mark, Cell { bits: u64::from(is_up), index: 0, kind: CellKind::Presence });
+    }
+
     /// Ends an event: from here on it is part of the batch.
     pub fn finish(&mut self, mark: Mark, id: &str, parts: HeadParts) {
         let id_start = self.text.len() as u32;
@@ -272,6 +279,7 @@ impl EventBatch {
         let (start, len) = (head.cell_start as usize, usize::from(head.cell_len));
         let is_known = |cell: &Cell| match cell.kind {
             CellKind::Event => usize::from(cell.index) < sizes.events,
+            CellKind::Presence => true,
             _ => usize::from(cell.index) < sizes.properties,
         };
         usize::from(head.stream) < sizes.streams
@@ -288,6 +296,7 @@ impl EventBatch {
                 let mut cell = *cell;
                 let (index, words) = match cell.kind {
                     CellKind::Event => (known(&change.events, cell.index), &None),
+                    CellKind::Presence => (Some(0), &None),
                     _ => match change.properties.get(usize::from(cell.index)) {
                         Some(Some(now)) => (Some(now.number), &now.words),
                         _ => (None, &None),
@@ -322,10 +331,8 @@ impl EventBatch {
     }
 
     fn push_cell(&mut self, mark: Mark, cell: Cell) {
-        let is_event = cell.kind == CellKind::Event;
-        let same = self.cells[mark.cells..]
-            .iter_mut()
-            .find(|other| other.index == cell.index && (other.kind == CellKind::Event) == is_event);
+        let group = |cell: &Cell| (cell.kind == CellKind::Event, cell.kind == CellKind::Presence, cell.index);
+        let same = self.cells[mark.cells..].iter_mut().find(|other| group(other) == group(&cell));
         match same {
             Some(other) => *other = cell,
             None => self.cells.push(cell),
@@ -356,6 +363,12 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// What the event says of whether the physical twin is up, where it is such an event.
+    pub fn presence(&self) -> Option<bool> {
+        let [cell] = self.cells else { return None };
+        (cell.kind == CellKind::Presence).then_some(cell.bits != 0)
+    }
+
     /// The same event without its values.
     pub(crate) fn without_values(self) -> Self {
         Self { cells: &[], ..self }
@@ -382,7 +395,7 @@ impl Cell {
             CellKind::Enum => Value::Enum(self.bits as u16),
             CellKind::Text => Value::Text(self.text(text)),
             CellKind::Json => Value::Json(self.text(text)),
-            CellKind::Event => return None,
+            CellKind::Event | CellKind::Presence => return None,
         })
     }
 

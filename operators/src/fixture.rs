@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::batch::{ClaimedTime, Event, EventBatch, HeadParts};
-use crate::entanglement::{EntanglementSettings, ExpectedRate, Terms};
+use crate::entanglement::{EntanglementSettings, ExpectedRate, Rate, Terms};
 use crate::functions::{
     Augmentation, CallSettings, FunctionKind, FunctionSettings, FunctionSpec, Functions, Occasion, Written,
 };
@@ -51,7 +51,8 @@ pub(crate) fn twin_type(name: &str, parts: &str) -> TwinType {
         true => (0..model.properties.len() as u16).filter(is_mapped).collect(),
         false => Vec::new(),
     };
-    let rates: Vec<ExpectedRate> = streams.values().copied().collect();
+    let rate = |rate: &ExpectedRate| rate.resolve(&model).expect("the rate is good");
+    let rates: Vec<Rate> = streams.values().map(rate).collect();
     TwinType {
         name: name.to_owned(),
         functions: Functions::compile(&specs, &model, &mapped).expect("the functions are good"),
@@ -60,6 +61,7 @@ pub(crate) fn twin_type(name: &str, parts: &str) -> TwinType {
         terms: Terms::compile(&settings, &rates).expect("the settings are good"),
         sources: vec![0],
         streams: streams.into_keys().map(|name| StreamOf { name, source: 0 }).collect(),
+        presence: Some(StreamOf { name: "presence".into(), source: 0 }),
     }
 }
 
@@ -73,6 +75,8 @@ pub(crate) struct Update {
     pub(crate) stream: u16,
     pub(crate) live: bool,
     pub(crate) binds: bool,
+    /// It says that the physical twin is up, or down, and nothing else.
+    pub(crate) presence: Option<bool>,
     /// Values of properties and events, by name.
     pub(crate) values: Vec<(String, Json)>,
 }
@@ -88,6 +92,7 @@ impl Update {
             stream: 0,
             live: true,
             binds: true,
+            presence: None,
             values: values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         }
     }
@@ -96,7 +101,10 @@ impl Update {
     pub(crate) fn batch(&self, id: &str, model: &Model) -> EventBatch {
         let mut batch = EventBatch::default();
         let mark = batch.begin();
-        for (name, json) in &self.values {
+        if let Some(is_up) = self.presence {
+            batch.push_presence(mark, is_up);
+        }
+        for (name, json) in self.values.iter().filter(|_| self.presence.is_none()) {
             let text = json.to_string();
             match model.property(name) {
                 Some(property) => {
@@ -114,7 +122,7 @@ impl Update {
             arrived_at: ArrivalTime(self.arrived_us),
             twin_type: 0,
             stream: self.stream,
-            live: self.live,
+            live: self.live && self.presence.is_none(),
         };
         batch.finish(mark, id, parts);
         batch

@@ -5,16 +5,22 @@
 //! which ODTE may cross the threshold, and the samples of ODTE. A twin knows when it wants to be
 //! woken; ticks that are due run before an update, stamped with their nominal time.
 
+mod presence;
+mod wake;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Event;
 use crate::entanglement::{Lateness, Measure, Observation, Terms};
 use crate::functions::{Emitted, EmittedValue, FUNCTIONS_MAX};
-use crate::life_cycle::{Phase, Reason, Transition};
+use crate::life_cycle::{Reason, Transition};
 use crate::shadowing::{Shadowed, TimeSource};
 use crate::snapshot::{SnapshotError, is_time, require};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
+use presence::{follow_rates, is_before_down, presence};
+use wake::{Due, next_judgement, next_tick, schedule};
+pub use wake::{last_stamp_us, rewake};
 
 /// Nothing to wake a twin for.
 pub const NEVER_US: i64 = i64::MAX;
@@ -182,17 +188,21 @@ pub fn consolidate(
     update: &Augmented<'_>,
     out: &mut impl DigitalEvents,
 ) {
+    let terms = definition.terms_of(twin);
     let Augmented { physical, changed, emitted, binds } = update;
     let at_us = physical.digital_at.0;
     let shadowed = physical.shadowed;
-    let hastens = observe(twin, definition, physical);
+    let mut hastens = observe(twin, definition, physical) | follow_rates(twin, definition, at_us);
     let mut transitions = [None, None];
-    if shadowed.observed && *binds {
-        transitions[0] = twin.life_cycle.heard(at_us);
+    if let Some(is_up) = physical.event.presence() {
+        (transitions[0], hastens) = (presence(twin, definition, physical, is_up, *binds), true);
+    } else if shadowed.observed && *binds && !is_before_down(twin, physical) {
+        hastens |= twin.entanglement.come_up(at_us);
+        transitions[0] = twin.life_cycle.heard(at_us, Reason::Heard);
         twin.entanglement.bind(at_us);
     }
-    let measure = twin.entanglement.measure(at_us, &definition.terms);
-    transitions[1] = judge(twin, &definition.terms, at_us, &measure);
+    let measure = twin.entanglement.measure(at_us, terms);
+    transitions[1] = judge(twin, terms, at_us, &measure);
 
     twin.handled.digital_at = physical.digital_at;
     if shadowed.has_state {
@@ -207,7 +217,7 @@ pub fn consolidate(
     for transition in transitions.into_iter().flatten() {
         announce(id, twin, definition, transition, &measure, out);
     }
-    schedule(twin, &definition.terms, at_us, hastens || transitions[1].is_some());
+    schedule(twin, terms, at_us, hastens || transitions[1].is_some());
 }
 
 /// Announces what a function wrote after its update had been consolidated: a state of its own where a value
@@ -219,9 +229,10 @@ pub(crate) fn recompute(
     answer: &Augmented<'_>,
     out: &mut impl DigitalEvents,
 ) {
+    let terms = definition.terms_of(twin);
     let Augmented { physical, changed, emitted, .. } = answer;
     let at_us = physical.digital_at.0;
-    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    let measure = twin.entanglement.measure(at_us, terms);
     if !changed.is_empty() {
         twin.handled.digital_at = physical.digital_at;
         twin.handled.revision += 1;
@@ -232,7 +243,7 @@ pub(crate) fn recompute(
     }
     announce_events(of, physical, emitted, out);
     if !changed.is_empty() {
-        schedule(twin, &definition.terms, at_us, false);
+        schedule(twin, terms, at_us, false);
     }
 }
 
@@ -245,7 +256,8 @@ pub fn stamp(
     now_us: i64,
     out: &mut impl DigitalEvents,
 ) -> DigitalTime {
-    let digital_us = now_us.max(last_stamp_us(twin, &definition.terms));
+    let terms = definition.terms_of(twin);
+    let digital_us = now_us.max(last_stamp_us(twin, terms));
     if twin.handled.wake_us <= digital_us {
         tick(id, twin, definition, digital_us, out);
     }
@@ -254,7 +266,7 @@ pub fn stamp(
 
 /// Runs the ticks that are due at or before `now_us`, in order of their nominal times.
 pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: &mut impl DigitalEvents) {
-    let terms = &definition.terms;
+    let terms = definition.terms_of(twin);
     let mut judged_us = next_judgement(twin, terms);
     loop {
         let next = next_tick(twin, terms, judged_us);
@@ -292,12 +304,13 @@ pub fn source_lost(
     incident: u64,
     out: &mut impl DigitalEvents,
 ) {
+    let terms = definition.terms_of(twin);
     let at_us = at_us.max(twin.handled.digital_at.0);
     tick(id, twin, definition, at_us, out);
     if let Some(transition) = twin.life_cycle.unbind(at_us, Reason::SourceLost, Some(incident)) {
-        let measure = twin.entanglement.measure(at_us, &definition.terms);
+        let measure = twin.entanglement.measure(at_us, terms);
         announce(id, twin, definition, transition, &measure, out);
-        let next = next_tick(twin, &definition.terms, None);
+        let next = next_tick(twin, terms, None);
         twin.handled.wake_us = next.map_or(NEVER_US, |(at_us, _)| at_us);
     }
 }
@@ -311,9 +324,10 @@ pub fn end(
     dismiss: bool,
     out: &mut impl DigitalEvents,
 ) {
-    let at_us = at_us.max(last_stamp_us(twin, &definition.terms));
+    let terms = definition.terms_of(twin);
+    let at_us = at_us.max(last_stamp_us(twin, terms));
     tick(id, twin, definition, at_us, out);
-    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    let measure = twin.entanglement.measure(at_us, terms);
     let mut transitions = [twin.life_cycle.retire(at_us), None];
     if dismiss {
         transitions[1] = twin.life_cycle.dismiss(at_us);
@@ -327,6 +341,7 @@ pub fn end(
 /// Step 4a: the update as an observation (rules 4.1, 3.3). Whether ODTE may cross the threshold earlier
 /// for it: it was late, or the window went over to sub-windows, which leave bit by bit.
 fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> bool {
+    let terms = definition.terms_of(twin);
     if !physical.shadowed.observed {
         return false;
     }
@@ -334,8 +349,8 @@ fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> b
     let transport_us = head.arrived_at.0.saturating_sub(head.physical_at.0);
     let compute_us = physical.digital_at.0.saturating_sub(head.arrived_at.0);
     let lateness_us = transport_us.saturating_add(compute_us);
-    let on_time = physical.shadowed.time_source != TimeSource::Rejected
-        && lateness_us <= definition.terms.desired_timeliness_us;
+    let on_time =
+        physical.shadowed.time_source != TimeSource::Rejected && lateness_us <= terms.desired_timeliness_us;
     let observation = Observation {
         at_us: physical.digital_at.0,
         transport_us,
@@ -344,13 +359,16 @@ fn observe(twin: &mut Twin, definition: &TwinType, physical: &Physical<'_>) -> b
         stream: head.stream as u8,
     };
     let was_exact = twin.entanglement.is_exact();
-    twin.entanglement.observe(observation, &definition.terms);
+    twin.entanglement.observe(observation, terms);
+    let is_believed = physical.shadowed.time_source != TimeSource::Rejected;
+    twin.entanglement.observe_profiles(observation, is_believed.then_some(lateness_us), terms);
     !on_time || twin.entanglement.is_exact() != was_exact
 }
 
 /// Step 4b: what ODTE means for the life of the twin.
 fn judge(twin: &mut Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Option<Transition> {
-    let Terms { threshold, hysteresis, settle_us, .. } = *terms;
+    let Terms { threshold, hysteresis, .. } = *terms;
+    let settle_us = twin.entanglement.settle_us(terms);
     twin.life_cycle.measured(at_us, measure.odte, threshold, hysteresis, settle_us)
 }
 
@@ -393,102 +411,15 @@ fn announce_entanglement(
     measure: &Measure,
     out: &mut impl DigitalEvents,
 ) {
+    let terms = definition.terms_of(twin);
     twin.handled.change = twin.handled.change.wrapping_add(1);
     let entangled = Entangled {
         at_us,
         change: twin.handled.change,
         measure: *measure,
-        lateness: twin.entanglement.lateness(at_us, &definition.terms),
+        lateness: twin.entanglement.lateness(at_us, terms),
     };
     out.entangled(Of { id, definition, twin }, &entangled);
-}
-
-/// What a tick is for, in the order in which ticks of one instant run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Silent,
-    Judge,
-    Sample,
-}
-
-/// The next tick of a twin that is to be judged at `judged_us`, if nothing more is heard.
-fn next_tick(twin: &Twin, terms: &Terms, judged_us: Option<i64>) -> Option<(i64, Due)> {
-    let silent = twin.life_cycle.unbinds_at(terms.unbind_after_us);
-    let sample = twin.handled.wants_sample.then(|| next_sample(twin, terms));
-    let due = [(silent, Due::Silent), (judged_us, Due::Judge), (sample, Due::Sample)];
-    due.into_iter().filter_map(|(at_us, due)| Some((at_us?, due))).min()
-}
-
-/// The latest instant that anything of a twin was stamped with: its last update, step of life, or sample.
-/// An update that comes when the wall clock was set back is not stamped before it (rule 2.2).
-pub fn last_stamp_us(twin: &Twin, terms: &Terms) -> i64 {
-    let Handled { digital_at, wants_sample, .. } = twin.handled;
-    let last_us = digital_at.0.max(twin.life_cycle.since_us());
-    match wants_sample || digital_at == Handled::default().digital_at {
-        true => last_us,
-        // Every update wants a sample; where none is wanted any more, it was taken.
-        false => last_us.max(next_sample(twin, terms)),
-    }
-}
-
-/// The next sample: the multiple of its interval after the last update (rules 2.4, 4.8).
-fn next_sample(twin: &Twin, terms: &Terms) -> i64 {
-    (twin.handled.digital_at.0.div_euclid(terms.sample_us) + 1) * terms.sample_us
-}
-
-fn next_judgement(twin: &Twin, terms: &Terms) -> Option<i64> {
-    if twin.life_cycle.phase() == Phase::Bound {
-        return twin.life_cycle.settles_at(terms.settle_us);
-    }
-    let (threshold, is_above) = waits_for(twin, terms)?;
-    let since_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
-    twin.entanglement.next_crossing(since_us, terms, threshold, is_above)
-}
-
-/// The threshold that a judged twin may cross, and whether its ODTE is at or above it now.
-fn waits_for(twin: &Twin, terms: &Terms) -> Option<(f64, bool)> {
-    match twin.life_cycle.phase() {
-        Phase::Entangled => Some((terms.threshold, true)),
-        Phase::Disentangled => Some((terms.threshold + terms.hysteresis, false)),
-        Phase::Unbound | Phase::Bound | Phase::Done | Phase::Stopped => None,
-    }
-}
-
-/// Sets the twin's wake after an update. To search for the next crossing at every update would be
-/// dear, so the twin is woken no later than it may come, and looks again then. An update that is on
-/// time only puts off what an entangled twin waits for: its timer may stay as it is.
-fn schedule(twin: &mut Twin, terms: &Terms, at_us: i64, may_hasten: bool) {
-    twin.handled.wants_sample = true;
-    let mut wanted_us = next_sample(twin, terms);
-    if may_hasten || twin.life_cycle.phase() != Phase::Entangled {
-        let silent_us = twin.life_cycle.unbinds_at(terms.unbind_after_us);
-        let judged_us = earliest_judgement(twin, terms, at_us);
-        wanted_us = wanted_us.min(silent_us.unwrap_or(NEVER_US)).min(judged_us.unwrap_or(NEVER_US));
-    }
-    twin.handled.wake_us = twin.handled.wake_us.min(wanted_us);
-}
-
-/// Sets the wake of a twin that was restored, perhaps under other terms: no later than its next tick,
-/// which may have been due while the engine was down. Nothing else changes; where the terms are the
-/// same, its digital events are those of a twin that was never interrupted.
-pub fn rewake(twin: &mut Twin, terms: &Terms) {
-    let at_us = twin.life_cycle.since_us().max(twin.handled.digital_at.0);
-    let sample_us = twin.handled.wants_sample.then(|| next_sample(twin, terms));
-    let silent_us = twin.life_cycle.unbinds_at(terms.unbind_after_us);
-    let judged_us = earliest_judgement(twin, terms, at_us);
-    let wanted_us = [sample_us, silent_us, judged_us].into_iter().flatten().min();
-    twin.handled.wake_us = wanted_us.unwrap_or(NEVER_US);
-}
-
-/// No later than [`next_judgement`], and cheap.
-fn earliest_judgement(twin: &Twin, terms: &Terms, at_us: i64) -> Option<i64> {
-    match waits_for(twin, terms) {
-        // While the window fills, ODTE falls between two turns, but does not rise.
-        Some((threshold, is_above)) if !is_above || twin.entanglement.is_full(at_us, terms) => {
-            twin.entanglement.next_turn(at_us, terms, threshold, is_above)
-        }
-        _ => next_judgement(twin, terms),
-    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub struct TypeLayout {
     pub streams: Vec<String>,
     /// The window of entanglement, on which the times of observations depend.
     pub window_us: i64,
+    /// Names of profiles, by their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
 }
 
 /// What the value of a property is.
@@ -95,6 +98,7 @@ impl TypeLayout {
             called: definition.functions.called_names(),
             streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
             window_us: definition.terms.window_us,
+            profiles: definition.terms.profiles.iter().map(|profile| profile.name.clone()).collect(),
         }
     }
 
@@ -116,7 +120,8 @@ impl TypeLayout {
         Sizes {
             properties: self.properties.len(),
             events: self.events.len(),
-            streams: self.streams.len(),
+            // Presence has the number behind them.
+            streams: self.streams.len() + 1,
             outside: self.called.len(),
         }
     }

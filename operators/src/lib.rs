@@ -25,6 +25,7 @@ pub mod life_cycle;
 pub mod model;
 mod packed;
 pub mod problem;
+pub mod roster;
 pub mod shadowing;
 pub mod snapshot;
 pub mod steps;

@@ -1,12 +1,12 @@
 //! Step 4b, the life cycle of a twin (rule 5; the paper, section 3.2).
 //!
 //! ```text
-//!            heard               settled, ODTE >= O_Th
+//!            heard, up           settled, ODTE >= O_Th
 //!  Unbound ────────► Bound ───────────────────────────► Entangled
 //!     ▲                 │ settled, ODTE < O_Th            │   ▲
 //!     │                 └─────────► Disentangled ◄────────┘   │
 //!     │                                   └───────────────────┘
-//!     └── silence, or all sources lost, from any of the three
+//!     └── presence down, silence, or all sources lost, from any of the three
 //!
 //!  any ── retired, job cancelled ──► Done ── dismissed ──► Stopped
 //! ```
@@ -75,6 +75,10 @@ pub enum Reason {
     Retired,
     /// It was dismissed.
     Dismissed,
+    /// Its presence says that it is up.
+    Up,
+    /// Its presence says that it is down.
+    Down,
 }
 
 impl Reason {
@@ -88,6 +92,8 @@ impl Reason {
             Reason::SourceLost => "source_lost",
             Reason::Retired => "retired",
             Reason::Dismissed => "dismissed",
+            Reason::Up => "up",
+            Reason::Down => "down",
         }
     }
 }
@@ -156,11 +162,11 @@ impl LifeCycle {
         require(is_time(self.since_us) && is_time(self.heard_us), "its life went on at no time")
     }
 
-    /// A live update came: Unbound -> Bound (rule 5.1).
-    pub fn heard(&mut self, at_us: i64) -> Option<Transition> {
+    /// A live update came, or presence says that it is up: Unbound -> Bound (rule 5.1).
+    pub fn heard(&mut self, at_us: i64, reason: Reason) -> Option<Transition> {
         self.heard_us = at_us;
         match self.phase {
-            Phase::Unbound => Some(self.go(at_us, Phase::Bound, Reason::Heard, None)),
+            Phase::Unbound => Some(self.go(at_us, Phase::Bound, reason, None)),
             _ => None,
         }
     }
@@ -238,7 +244,9 @@ mod tests {
             let (word, value) = input.split_once(':').unwrap_or((input, "0"));
             let value: f64 = value.parse().expect("a number");
             let transition = match word {
-                "heard" => life_cycle.heard(*at),
+                "heard" => life_cycle.heard(*at, Reason::Heard),
+                "up" => life_cycle.heard(*at, Reason::Up),
+                "down" => life_cycle.unbind(*at, Reason::Down, None),
                 "odte" => life_cycle.measured(*at, value, 0.9, 0.05, 3),
                 "silent" => life_cycle.unbind(*at, Reason::Silent, None),
                 "lost" => life_cycle.unbind(*at, Reason::SourceLost, Some(value as u64)),
@@ -297,10 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn rules_5_1_and_5_4_presence_binds_and_unbinds() {
+        check(&[
+            (0, "down", "-"),
+            (1, "up", "unbound -> bound up"),
+            (2, "up", "-"),
+            (5, "odte:1", "bound -> entangled fresh"),
+            (6, "down", "entangled -> unbound down"),
+            (7, "heard", "unbound -> bound heard"),
+        ]);
+    }
+
+    #[test]
     fn rule_5_4_silence_unbinds_when_it_is_longer() {
         let mut life_cycle = LifeCycle::default();
         assert_eq!(life_cycle.unbinds_at(Some(10)), None);
-        life_cycle.heard(5);
+        life_cycle.heard(5, Reason::Heard);
         assert_eq!(life_cycle.unbinds_at(Some(10)), Some(16));
         assert_eq!(life_cycle.unbinds_at(None), None);
     }

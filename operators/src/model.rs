@@ -89,12 +89,23 @@ pub struct EventSettings {
     pub description: Option<String>,
 }
 
+/// Where the other end of a relationship is from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelationshipFrom {
+    /// A column of the roster.
+    pub roster: String,
+}
+
 /// A relationship to other twins, by their ids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelationshipSettings {
     /// The type, or kind of thing, at the other end.
     pub to: String,
+    /// Where the id at the other end is from.
+    #[serde(default)]
+    pub from: Option<RelationshipFrom>,
     /// What it means, for people.
     #[serde(default)]
     pub description: Option<String>,
@@ -200,6 +211,21 @@ pub struct Model {
     pub properties: Vec<Property>,
     /// Names of events; their index is their number everywhere.
     pub events: Vec<String>,
+    /// Names and kinds of attributes, which the roster tells.
+    pub attributes: Vec<(String, KindName)>,
+    /// Relationships that the roster tells, behind the attributes of a row.
+    pub relationships: Vec<Relationship>,
+}
+
+/// A relationship, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relationship {
+    /// Its name.
+    pub name: String,
+    /// The type, or kind of thing, at the other end.
+    pub to: String,
+    /// The roster's column with the id at the other end.
+    pub column: String,
 }
 
 impl Model {
@@ -291,7 +317,16 @@ pub fn compile(settings: &ModelSettings) -> Result<Model, Vec<Problem>> {
         }
     }
     if problems.is_empty() {
-        Ok(Model { properties, events: settings.events.keys().cloned().collect() })
+        let relationships = settings.relationships.iter().filter_map(|(name, one)| {
+            let column = one.from.as_ref()?.roster.clone();
+            Some(Relationship { name: name.clone(), to: one.to.clone(), column })
+        });
+        Ok(Model {
+            properties,
+            events: settings.events.keys().cloned().collect(),
+            attributes: settings.attributes.iter().map(|(name, kind)| (name.clone(), *kind)).collect(),
+            relationships: relationships.collect(),
+        })
     } else {
         Err(problems)
     }
@@ -427,63 +462,4 @@ fn check_unit(unit: &str) -> Result<(), Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(properties: &str, expected: &str) {
-        let settings = ModelSettings {
-            properties: serde_json::from_str(properties).expect("the case is well formed"),
-            ..ModelSettings::default()
-        };
-        let found = match compile(&settings) {
-            Ok(_) => "good".to_owned(),
-            Err(problems) => problems
-                .iter()
-                .map(|problem| format!("{}: {}", problem.path.join("."), problem.message))
-                .collect::<Vec<_>>()
-                .join("; "),
-        };
-        assert_eq!(found, expected, "{properties}");
-    }
-
-    #[test]
-    fn models_are_checked() {
-        check(r#"{"t": {"type": "double", "unit": "Cel", "range": [-40, 200]}}"#, "good");
-        check(r#"{"m": {"type": "enum", "values": ["idle", "run"]}}"#, "good");
-        check(r#"{"v": {"type": "array", "items": "double", "length_max": 64}}"#, "good");
-        check(r#"{"position": {"type": "double"}}"#, "good");
-        check(r#"{"t": {"type": "double", "unit": "°C"}}"#, "properties.t.unit: `°C` is no UCUM code");
-        check(r#"{"t": {"type": "double", "range": [2, 1]}}"#, "properties.t.range: the range is empty");
-        check(
-            r#"{"t": {"type": "string", "range": [1, 2]}}"#,
-            "properties.t.range: `range` belongs to the type double or integer",
-        );
-        check(r#"{"m": {"type": "enum"}}"#, "properties.m: an enum lists its words");
-        check(
-            r#"{"m": {"type": "enum", "values": ["a", "a"]}}"#,
-            "properties.m.values.1: `a` stands in the list twice",
-        );
-        check(r#"{"v": {"type": "array"}}"#, "properties.v: an array says of what");
-        check(
-            r#"{"v": {"type": "array", "items": "double", "length_max": 5000}}"#,
-            "properties.v.length_max: an array has 1 to 4096 elements",
-        );
-        check(r#"{"a b": {"type": "double"}}"#, "properties.a b: `a b` is no name");
-    }
-
-    #[test]
-    fn a_name_that_is_not_there_is_suggested() {
-        let settings = ModelSettings {
-            properties: serde_json::from_str(
-                r#"{"temperature": {"type": "double"}, "name": {"type": "string"}}"#,
-            )
-            .expect("the case is well formed"),
-            ..ModelSettings::default()
-        };
-        let model = compile(&settings).expect("the model is good");
-        let problem = model.require_number("temprature").expect_err("it is mistyped");
-        assert_eq!(problem.help, "did you mean `temperature`?");
-        let problem = model.require_number("name").expect_err("it is text");
-        assert_eq!(problem.message, "the property `name` is no number");
-    }
-}
+mod tests;

@@ -12,12 +12,19 @@
 //! layout, never a panic, now or at a later update.
 
 use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
 
+use crate::entanglement::{Entanglement, Expectation};
+use crate::functions::Augmentation;
+use crate::handler::Handled;
+use crate::life_cycle::LifeCycle;
+use crate::shadowing::Shadow;
 use crate::twin::Twin;
+use crate::waiting::Waiting;
 
 /// Version of the record. It grows when the bytes of a
 /// record change their meaning.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Why the bytes are not the record of a twin.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -52,10 +59,65 @@ pub(crate) fn require(holds: bool, otherwise: &'static str) -> Result<(), Snapsh
     if holds { Ok(()) } else { Err(SnapshotError::Contradiction(otherwise)) }
 }
 
+/// A twin's record, in the order of its bytes: what came with a later version stands behind what was there.
+#[derive(Serialize)]
+struct Written<'a> {
+    twin_type: u16,
+    shadow: &'a Shadow,
+    augmentation: &'a Augmentation,
+    entanglement: &'a Entanglement,
+    life_cycle: &'a LifeCycle,
+    handled: &'a Handled,
+    /// Since version 2.
+    waiting: &'a Waiting,
+    /// Since version 4.
+    expectation: &'a Option<Box<Expectation>>,
+}
+
+/// The same as it is read.
+#[derive(Deserialize)]
+struct Record {
+    twin_type: u16,
+    shadow: Shadow,
+    augmentation: Augmentation,
+    entanglement: Entanglement,
+    life_cycle: LifeCycle,
+    handled: Handled,
+    waiting: Waiting,
+    expectation: Option<Box<Expectation>>,
+}
+
+impl<'a> From<&'a Twin> for Written<'a> {
+    fn from(twin: &'a Twin) -> Self {
+        let Twin { twin_type, class: _, shadow, augmentation, entanglement, life_cycle, handled, waiting } =
+            twin;
+        let expectation = &entanglement.expectation;
+        Self {
+            twin_type: *twin_type,
+            shadow,
+            augmentation,
+            entanglement,
+            life_cycle,
+            handled,
+            waiting,
+            expectation,
+        }
+    }
+}
+
+impl From<Record> for Twin {
+    fn from(record: Record) -> Self {
+        let Record { twin_type, shadow, augmentation, life_cycle, handled, waiting, .. } = record;
+        let mut entanglement = record.entanglement;
+        entanglement.expectation = record.expectation;
+        Self { twin_type, class: 0, shadow, augmentation, entanglement, life_cycle, handled, waiting }
+    }
+}
+
 impl Twin {
     /// Appends the twin's record.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let written = postcard::serialize_with_flavor(self, Appended(out));
+        let written = postcard::serialize_with_flavor(&Written::from(self), Appended(out));
         written.expect("a twin has only parts of known length, and a vector takes all bytes");
     }
 
@@ -64,27 +126,29 @@ impl Twin {
     /// [`Adaptation::restore`](crate::adaptation::Adaptation::restore), which does both.
     pub fn read(bytes: &[u8], version: u16) -> Result<Self, SnapshotError> {
         match version {
-            // Nothing waited when those were written, which is one byte at the end since.
-            1 => Self::read_present(&[bytes, &[0]].concat()),
+            // Nothing waited when those were written, and nothing but an even rate was expected: each is one byte
+            // at the end since.
+            1 => Self::read_present(&[bytes, &[0, 0]].concat()),
             2 => Self::read_second(bytes),
+            3 => Self::read_present(&[bytes, &[0]].concat()),
             VERSION => Self::read_present(bytes),
             _ => Err(SnapshotError::Unknown(version)),
         }
     }
 
-    /// No event waited for step 2 when those were written. Where something waits, that is one byte at the end since.
+    /// No event waited for step 2 when those were written. Where something waits, that is one byte behind it since.
     fn read_second(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let padded = [bytes, &[0]].concat();
-        let (twin, rest): (Self, _) = postcard::take_from_bytes(&padded)?;
-        match (rest.len(), twin.waiting.is_empty()) {
-            (0, false) | (1, true) => Ok(twin),
+        let padded = [bytes, &[0, 0]].concat();
+        let (record, rest): (Record, _) = postcard::take_from_bytes(&padded)?;
+        match (rest.len(), record.waiting.is_empty()) {
+            (0, false) | (1, true) => Ok(record.into()),
             (length, _) => Err(SnapshotError::TooLong(length.saturating_sub(1))),
         }
     }
 
     fn read_present(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let (twin, rest) = postcard::take_from_bytes(bytes)?;
-        if rest.is_empty() { Ok(twin) } else { Err(SnapshotError::TooLong(rest.len())) }
+        let (record, rest): (Record, _) = postcard::take_from_bytes(bytes)?;
+        if rest.is_empty() { Ok(record.into()) } else { Err(SnapshotError::TooLong(rest.len())) }
     }
 }
 

@@ -1,7 +1,5 @@
 //! A twin: its type, compiled, and its record, in which each step owns its named part.
 
-use serde::{Deserialize, Serialize};
-
 use crate::entanglement::{Entanglement, Terms};
 use crate::functions::{Augmentation, Functions};
 use crate::handler::Handled;
@@ -27,6 +25,21 @@ pub struct TwinType {
     pub sources: Vec<u16>,
     /// For each stream, its name and the number of its source.
     pub streams: Vec<StreamOf>,
+    /// Where its presence comes from; its number is the one behind those of the streams.
+    pub presence: Option<StreamOf>,
+}
+
+impl TwinType {
+    /// The terms of a twin of this type.
+    pub fn terms_of(&self, twin: &Twin) -> &Terms {
+        self.terms.of_class(twin.class)
+    }
+
+    /// The stream with this number, presence included.
+    pub fn stream(&self, number: u16) -> Option<&StreamOf> {
+        let number = usize::from(number);
+        self.streams.get(number).or(self.presence.as_ref().filter(|_| number == self.streams.len()))
+    }
 }
 
 /// What is known of a stream after decoding.
@@ -39,10 +52,12 @@ pub struct StreamOf {
 }
 
 /// The live record of one twin. One owner: the bin that it stands in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Twin {
     /// Number of its type.
     pub twin_type: u16,
+    /// Which terms of its type are its own ([`Terms::of_class`]); the roster says so at each start.
+    pub class: u8,
     /// Step 2: numbers updates, holds the properties.
     pub shadow: Shadow,
     /// Step 3: what functions remember.
@@ -53,7 +68,7 @@ pub struct Twin {
     pub life_cycle: LifeCycle,
     /// Step 4c: revision and times of the consolidated state.
     pub handled: Handled,
-    /// Step 3, outside: updates that wait for answers. It stands last, as records of version 1 have none.
+    /// Step 3, outside: updates that wait for answers.
     pub waiting: Waiting,
 }
 
@@ -62,6 +77,7 @@ impl Twin {
     pub fn new(twin_type: u16, definition: &TwinType) -> Self {
         Self {
             twin_type,
+            class: 0,
             shadow: Shadow::new(&definition.model),
             augmentation: Augmentation::new(&definition.functions),
             entanglement: Entanglement::default(),

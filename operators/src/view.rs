@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entanglement::{Lateness, Measure, Terms};
 use crate::life_cycle::Phase;
-use crate::model::{Kind, Value};
+use crate::model::{Kind, KindName, Value};
 use crate::twin::{Twin, TwinType};
 
 /// A twin as it is read.
@@ -27,6 +27,8 @@ pub struct TwinView {
     pub properties: Vec<(String, Held)>,
     /// What ODTE is made of.
     pub measure: Measure,
+    /// T_d (microseconds) and ODTE of each profile, by name.
+    pub profiles: Vec<(String, i64, Measure)>,
     /// Lateness of the window's observations; none where it is empty.
     pub lateness: Option<Lateness>,
     /// T_d, microseconds.
@@ -41,8 +43,23 @@ pub struct TwinView {
     pub functions: Vec<FunctionView>,
     /// Updates that wait for answers of functions, and answers that are awaited beside.
     pub waiting: (usize, usize),
+    /// What the roster says of it, by name; none here, as whoever owns the twin knows the roster.
+    pub attributes: Vec<(String, Held)>,
+    /// Who it belongs to; none here either.
+    pub relationships: Vec<Related>,
     /// Its last events, newest last; none here, as whoever owns the twin keeps them.
     pub events: Vec<Event>,
+}
+
+/// A relationship of a twin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Related {
+    /// Its name.
+    pub name: String,
+    /// The type, or kind of thing, at the other end.
+    pub to: String,
+    /// The id at the other end.
+    pub twin: String,
 }
 
 /// An event that has happened to a twin.
@@ -135,11 +152,15 @@ pub enum Cause {
     MessagesMissing,
     /// It is retired, or its job cancelled.
     Over,
+    /// Its presence says that it is down.
+    Down,
+    /// It was down for a part of the window.
+    WasDown,
 }
 
 impl Cause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Cause; 9] = [
+    pub const ALL: [Cause; 11] = [
         Cause::Nothing,
         Cause::Settling,
         Cause::NeverHeard,
@@ -149,6 +170,8 @@ impl Cause {
         Cause::LateInCompute,
         Cause::MessagesMissing,
         Cause::Over,
+        Cause::Down,
+        Cause::WasDown,
     ];
 
     /// The word in answers.
@@ -163,6 +186,8 @@ impl Cause {
             Cause::LateInCompute => "late_in_compute",
             Cause::MessagesMissing => "messages_missing",
             Cause::Over => "over",
+            Cause::Down => "down",
+            Cause::WasDown => "was_down",
         }
     }
 
@@ -178,13 +203,17 @@ impl Cause {
             Phase::Entangled => Cause::Nothing,
             Phase::Bound => Cause::Settling,
             Phase::Done | Phase::Stopped => Cause::Over,
+            Phase::Unbound if twin.entanglement.down_physical_us().is_some() => Cause::Down,
             Phase::Unbound if !twin.entanglement.was_bound() => Cause::NeverHeard,
             // It was unbound at the end of its silence, or else earlier: because of its sources.
-            Phase::Unbound => match life.silent_from(terms.unbind_after_us) {
+            Phase::Unbound => match life.silent_from(twin.entanglement.unbind_after_us(terms)) {
                 Some(silent_us) if life.since_us() >= silent_us => Cause::Silent,
                 _ => Cause::SourceLost,
             },
             Phase::Disentangled if measure.received <= 0.0 => Cause::Silent,
+            Phase::Disentangled if measure.availability < measure.timeliness.min(measure.reliability) => {
+                Cause::WasDown
+            }
             Phase::Disentangled if measure.timeliness > measure.reliability => Cause::MessagesMissing,
             Phase::Disentangled => match twin.entanglement.lateness(at_us, terms) {
                 Some(one) if one.compute_us > one.transport_us => Cause::LateInCompute,
@@ -197,7 +226,7 @@ impl Cause {
 /// Reads the line of a twin at an instant; not before its last update, which is what it knows.
 pub fn summary(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinSummary {
     let at_us = at_us.max(twin.handled.digital_at.0);
-    let measure = twin.entanglement.measure(at_us, &definition.terms);
+    let measure = twin.entanglement.measure(at_us, definition.terms_of(twin));
     summarize(id, twin, definition, at_us, &measure)
 }
 
@@ -206,7 +235,7 @@ fn summarize(id: &str, twin: &Twin, definition: &TwinType, at_us: i64, measure: 
         twin: id.to_owned(),
         twin_type: definition.name.clone(),
         phase: twin.life_cycle.phase(),
-        cause: Cause::of(twin, &definition.terms, at_us, measure),
+        cause: Cause::of(twin, definition.terms_of(twin), at_us, measure),
         odte: measure.odte,
         timeliness: measure.timeliness,
         reliability: measure.reliability,
@@ -219,13 +248,16 @@ fn summarize(id: &str, twin: &Twin, definition: &TwinType, at_us: i64, measure: 
 /// Reads a twin at an instant; not before its last update, which is what it knows.
 pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinView {
     let at_us = at_us.max(twin.handled.digital_at.0);
-    let terms = &definition.terms;
+    let terms = definition.terms_of(twin);
     let measure = twin.entanglement.measure(at_us, terms);
     let properties = (0u16..).zip(&definition.model.properties).filter_map(|(number, property)| {
         let value = twin.shadow.value(&definition.model, number)?;
         Some((property.name.clone(), Held::of(&property.kind, value)))
     });
     let was_heard = twin.shadow.update() > 0;
+    let profiles = twin.entanglement.measure_profiles(at_us, terms, &measure);
+    let profiles =
+        profiles.map(|(profile, measure)| (profile.name.clone(), profile.desired_timeliness_us, measure));
     TwinView {
         summary: summarize(id, twin, definition, at_us, &measure),
         at_us,
@@ -234,14 +266,17 @@ pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinVie
         update: twin.shadow.update(),
         change: twin.handled.change,
         properties: properties.collect(),
+        profiles: profiles.collect(),
         measure,
         lateness: twin.entanglement.lateness(at_us, terms),
         desired_timeliness_us: terms.desired_timeliness_us,
         threshold: terms.threshold,
         window_us: terms.window_us,
-        unbind_after_us: terms.unbind_after_us,
+        unbind_after_us: twin.entanglement.unbind_after_us(terms),
         functions: functions(twin, definition),
         waiting: twin.waiting.counts(),
+        attributes: Vec::new(),
+        relationships: Vec::new(),
         events: Vec::new(),
     }
 }
@@ -268,6 +303,18 @@ fn functions(twin: &Twin, definition: &TwinType) -> Vec<FunctionView> {
 }
 
 impl Held {
+    /// A value that is written as text; it stays text where it is none of the kind.
+    pub fn read(kind: KindName, text: &str) -> Self {
+        let text = text.trim();
+        let read = match kind {
+            KindName::Double => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Held::Double),
+            KindName::Integer => text.parse().ok().map(Held::Integer),
+            KindName::Boolean => text.to_ascii_lowercase().parse().ok().map(Held::Boolean),
+            _ => None,
+        };
+        read.unwrap_or_else(|| Held::Text(text.to_owned()))
+    }
+
     fn of(kind: &Kind, value: Value<'_>) -> Self {
         match (value, kind) {
             (Value::Double(number), _) => Held::Double(number),

@@ -105,6 +105,11 @@ impl Broker {
         Client::connect(self.port, id, login)
     }
 
+    /// A client whose last will, a topic and a payload, the broker publishes when it vanishes.
+    pub fn client_with_will(&self, id: &str, will: (&str, &str)) -> Client {
+        Client::connect_with_will(self.port, id, will)
+    }
+
     fn configuration(&self) -> PathBuf {
         let access = match self.login {
             Some(_) => format!("password_file {}", self.folder.path().join("passwords").display()),

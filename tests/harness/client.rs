@@ -43,10 +43,21 @@ const PUBLISH: u8 = 0x30;
 const SUBSCRIBE: u8 = 0x82;
 const RETAIN: u8 = 1;
 const QOS_1: u8 = 2;
+/// A will, at QoS 1, that the broker keeps.
+const WILL: u8 = 0x04 | 0x08 | 0x20;
 
 impl Client {
     /// Connects, with a user and password where the broker asks for them.
     pub fn connect(port: u16, id: &str, login: Option<(&str, &str)>) -> Self {
+        Self::connect_with(port, id, login, None)
+    }
+
+    /// Connects with a last will, a topic and a payload that the broker keeps.
+    pub fn connect_with_will(port: u16, id: &str, will: (&str, &str)) -> Self {
+        Self::connect_with(port, id, None, Some(will))
+    }
+
+    fn connect_with(port: u16, id: &str, login: Option<(&str, &str)>, will: Option<(&str, &str)>) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", port)).expect("the broker listens");
         socket.set_nodelay(true).expect("a TCP socket");
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -57,14 +68,23 @@ impl Client {
         };
         let mut client = Self { socket, heard, reader: Some(reader), next_id: 0 };
         // Clean session; no keep-alive, as a test is short.
-        let flags = 2 | if login.is_some() { 0xc0 } else { 0 };
+        let flags = 2 | if login.is_some() { 0xc0 } else { 0 } | if will.is_some() { WILL } else { 0 };
         let mut body = [&text("MQTT")[..], &[4, flags, 0, 0], &text(id)].concat();
+        if let Some((topic, payload)) = will {
+            body.extend([text(topic), text(payload)].concat());
+        }
         if let Some((user, password)) = login {
             body.extend([text(user), text(password)].concat());
         }
         client.send(0x10, &body);
         until("the broker to welcome a client", || client.heard().is_connected.then_some(()));
         client
+    }
+
+    /// Is gone without a word, as a device that lost its power: its will is what remains.
+    pub fn vanish(self) {
+        // One that the broker has cut already is as gone.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     /// Subscribes at QoS 1, and waits until the subscription stands.

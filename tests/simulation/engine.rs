@@ -169,6 +169,7 @@ impl Site {
                 ..CheckpointPlan::default()
             },
             time: TimeMode::Live,
+            roster: Default::default(),
             limits: Limits::default(),
         }
     }
@@ -192,7 +193,8 @@ fn machine() -> (TwinType, Decoder) {
     ];
     let entanglement: EntanglementSettings =
         serde_json::from_str(r#"{"window": "20s", "desired_timeliness": "1s"}"#).expect("well formed");
-    let rates = streams.each_ref().map(|stream| stream.expected_rate);
+    let rates =
+        streams.each_ref().map(|stream| stream.expected_rate.resolve(&model).expect("the rate is good"));
     let route = |(number, stream): (usize, &StreamSettings)| Route {
         twin_type: 0,
         stream: number as u16,
@@ -206,6 +208,7 @@ fn machine() -> (TwinType, Decoder) {
         terms: Terms::compile(&entanglement, &rates).expect("the terms are good"),
         sources: vec![0],
         streams: ["state", "burst"].map(|name| StreamOf { name: name.into(), source: 0 }).to_vec(),
+        presence: None,
         model,
     };
     (definition, decoder)

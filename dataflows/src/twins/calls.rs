@@ -190,7 +190,7 @@ impl Twins {
                 let name = &definition.functions.names()[usize::from(failed.function)];
                 self.dead_letter(&DeadLetter {
                     at: event.head.arrived_at,
-                    source: definition.streams[usize::from(event.head.stream)].source,
+                    source: definition.stream(event.head.stream).map_or(0, |stream| stream.source),
                     position: event.head.position,
                     topic: String::new(),
                     reason: format!("the function `{name}` failed: {}", failed.reason),

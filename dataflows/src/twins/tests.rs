@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use operators::batch::{ClaimedTime, HeadParts};
 use operators::bus::Bus;
 use operators::digital::{DigitalKind, Envelope, Rows, RowsSettings, Table, TopicTemplate};
-use operators::entanglement::{EntanglementSettings, ExpectedRate, Terms};
+use operators::entanglement::{EntanglementSettings, Rate, Terms};
 use operators::model::{ModelSettings, Value, compile};
 use operators::time::{ArrivalTime, DeviceTime};
 use operators::twin::StreamOf;
@@ -32,7 +32,7 @@ fn twin_type(name: &str, sources: &[u16]) -> TwinType {
     });
     let settings: EntanglementSettings =
         serde_json::from_str(r#"{"window": "10s", "settle": "0s"}"#).expect("well formed");
-    let rates = vec![ExpectedRate::None; sources.len()];
+    let rates = vec![Rate::None; sources.len()];
     TwinType {
         name: name.into(),
         model: model.expect("the model is good"),
@@ -44,6 +44,7 @@ fn twin_type(name: &str, sources: &[u16]) -> TwinType {
             .iter()
             .map(|source| StreamOf { name: format!("from {source}"), source: *source })
             .collect(),
+        presence: None,
     }
 }
 

@@ -29,6 +29,10 @@ enum Purpose {
     },
     /// Each wakes by its new terms.
     Rewake,
+    /// Those of a new roster are enrolled, from this row on.
+    Enroll(usize),
+    /// Each goes by the terms of its class.
+    Classify,
     /// All end.
     End { at_us: i64, dismiss: bool },
     /// The question with this number is answered.
@@ -68,6 +72,21 @@ impl Twins {
         self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::Rewake });
     }
 
+    /// Takes over the newest roster of the process, in two walks.
+    pub(crate) fn renew_roster(&mut self) {
+        self.enrolment.renew();
+        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::Enroll(0) });
+        self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::Classify });
+    }
+
+    /// Ends one twin: it is retired, or dismissed.
+    pub(crate) fn end_one(&mut self, id: &str, at_us: i64, dismiss: bool) {
+        if let Some(slot) = self.bins.find(operators::id::hash(id.as_bytes()), id) {
+            self.catch_up(slot);
+            self.end(slot, at_us, dismiss);
+        }
+    }
+
     /// Ends all twins that there are, in a walk.
     pub(crate) fn end_all(&mut self, at_us: i64, dismiss: bool) {
         self.sweeps.push_back(Sweep { next: Slot::FIRST, purpose: Purpose::End { at_us, dismiss } });
@@ -83,7 +102,9 @@ impl Twins {
     pub(crate) fn view(&self, id: &str, now_us: i64) -> Option<Box<TwinView>> {
         let slot = self.bins.find(operators::id::hash(id.as_bytes()), id)?;
         let (id, twin) = self.bins.get(slot)?;
-        let view = view::view(id, twin, &self.types[usize::from(twin.twin_type)], now_us);
+        let definition = &self.types[usize::from(twin.twin_type)];
+        let view = view::view(id, twin, definition, now_us);
+        let view = self.with_row(view, &definition.model);
         Some(Box::new(TwinView { events: self.digital.last_events.of(id), ..view }))
     }
 
@@ -92,6 +113,15 @@ impl Twins {
     pub(crate) fn sweep(&mut self, now_us: i64, budget: usize) -> Option<(u64, PartOfReply)> {
         let mut sweep = self.sweeps.pop_front()?;
         self.report();
+        if let Purpose::Enroll(from) = sweep.purpose {
+            let to = from.saturating_add(budget).min(self.enrolment.len());
+            self.enroll(from..to);
+            if to < self.enrolment.len() {
+                sweep.purpose = Purpose::Enroll(to);
+                self.sweeps.push_front(sweep);
+            }
+            return None;
+        }
         for _ in 0..budget {
             let Some(slot) = self.bins.next(sweep.next) else {
                 return self.finish(sweep, now_us);
@@ -102,7 +132,14 @@ impl Twins {
                         self.lose(slot, types, *at_us, *incident);
                     }
                 }
-                Purpose::Rewake => self.rewake(slot),
+                // Classes depend on terms as well.
+                Purpose::Rewake => {
+                    if !self.classify(slot) {
+                        self.rewake(slot);
+                    }
+                }
+                Purpose::Classify => _ = self.classify(slot),
+                Purpose::Enroll(_) => {}
                 Purpose::End { at_us, dismiss } => {
                     let (at_us, dismiss) = (*at_us, *dismiss);
                     self.end(slot, at_us, dismiss);
@@ -160,10 +197,10 @@ impl Twins {
         }
     }
 
-    fn rewake(&mut self, slot: Slot) {
+    pub(super) fn rewake(&mut self, slot: Slot) {
         self.will_change(slot);
         let Some((_, twin)) = self.bins.get_mut(slot) else { return };
-        handler::rewake(twin, &self.types[usize::from(twin.twin_type)].terms);
+        handler::rewake(twin, self.types[usize::from(twin.twin_type)].terms.of_class(twin.class));
         let wake_us = twin.handled.wake_us;
         if wake_us != NEVER_US {
             self.wheel.enter(wake_us, slot);

@@ -14,14 +14,14 @@ use operators::problem::{Problem, suggestion};
 use super::listeners::SinkOf;
 use super::{Found, kafka};
 use crate::definition::secrets::is_pending;
-use crate::definition::{ConnectionSettings, Definition};
+use crate::definition::{ConnectionSettings, Definition, TypeSettings};
 
 /// Names of the connections that some stream reads, in their order: their index is the number of
 /// the source.
 pub(super) fn sources(definition: &Definition, found: &mut Found) -> Vec<String> {
     let is_read = |name: &str| {
-        let mut streams = definition.types.values().flat_map(|one| one.physical.values());
-        streams.any(|stream| stream.from == name)
+        let mut inputs = definition.types.values().flat_map(TypeSettings::inputs);
+        inputs.any(|input| input.from == name)
     };
     if definition.connections.is_empty() && !definition.unread.contains("connections") {
         let help = "add `plant: {mqtt: {url: mqtt://localhost:1883}}`";
@@ -132,24 +132,24 @@ pub(super) fn check_loops(definition: &Definition, found: &mut Found) {
 pub(super) fn time_mode(definition: &Definition, found: &mut Found) -> TimeMode {
     let mut first: Option<(TimeMode, &str)> = None;
     for (name, settings) in &definition.types {
-        for (stream_name, stream) in &settings.physical {
-            let mode = match definition.connections.get(&stream.from) {
+        for input in settings.inputs() {
+            let mode = match definition.connections.get(input.from) {
                 Some(ConnectionSettings::File(FileSettings { clock: FileClock::Recorded, .. })) => {
                     TimeMode::Recorded
                 }
                 Some(_) => TimeMode::Live,
                 None => continue,
             };
-            let (known, from) = *first.get_or_insert((mode, &stream.from));
+            let (known, from) = *first.get_or_insert((mode, input.from));
             if known != mode {
                 let problem = Problem::new(
                     format!(
                         "`{}` and `{from}` have different clocks: one is recorded, one is live",
-                        stream.from
+                        input.from
                     ),
                     "a job has one clock: read all files with clock: recorded, or all sources live",
                 );
-                let problem = problem.under("from").under(stream_name).under("physical");
+                let problem = input.under(problem.under("from"));
                 found.error(problem.under(name).under("types"));
             }
         }
@@ -199,17 +199,18 @@ fn fed(definition: &Definition, mqtt: &MqttSettings, topic: &str) -> Option<Prob
     let written = TopicTemplate::parse(topic, &definition.job, Bus::Levels).ok()?;
     let written = TopicPattern::parse(&written.pattern(), Bus::Levels).ok()?;
     for (type_name, settings) in &definition.types {
-        for (stream_name, stream) in &settings.physical {
-            if !is_same_broker(definition, &stream.from, &mqtt.url) {
+        for input in settings.inputs() {
+            if !is_same_broker(definition, input.from, &mqtt.url) {
                 continue;
             }
             let feeds = |read: &&String| {
                 TopicPattern::parse(read, Bus::Levels).is_ok_and(|read| read.overlaps(&written))
             };
-            if let Some(read) = stream.topics.iter().find(feeds) {
+            if let Some(read) = input.topics.iter().find(feeds) {
                 return Some(Problem::new(
                     format!(
-                        "`{topic}` feeds the stream `{stream_name}` of type `{type_name}`, which reads `{read}`"
+                        "`{topic}` feeds the stream `{}` of type `{type_name}`, which reads `{read}`",
+                        input.name()
                     ),
                     "write to a topic that no stream reads, such as twins/{job}/{twin}/{kind}",
                 ));
@@ -221,12 +222,12 @@ fn fed(definition: &Definition, mqtt: &MqttSettings, topic: &str) -> Option<Prob
 
 /// The source that reads a file, if one does.
 fn reads<'a>(definition: &'a Definition, path: &Path) -> Option<&'a str> {
-    let mut streams = definition.types.values().flat_map(|one| one.physical.values());
-    let found = streams.find(|stream| match definition.connections.get(&stream.from) {
+    let mut inputs = definition.types.values().flat_map(TypeSettings::inputs);
+    let found = inputs.find(|input| match definition.connections.get(input.from) {
         Some(ConnectionSettings::File(file)) => absolute(&file.path) == path,
         _ => false,
     });
-    found.map(|stream| stream.from.as_str())
+    found.map(|input| input.from)
 }
 
 /// A path that two spellings of one file share; links are followed where the file exists.

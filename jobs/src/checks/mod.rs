@@ -19,12 +19,14 @@ pub(crate) use connections::{broker, client_id};
 pub(crate) use kafka::group;
 pub(crate) use listeners::SinkOf;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dataflows::plan::{ListenerPlan, TimeMode};
 use operators::decode::Route;
 use operators::digital::Rows;
 use operators::problem::Problem;
+use operators::roster::Roster;
 use operators::twin::TwinType;
 
 use crate::definition::Definition;
@@ -46,6 +48,8 @@ pub struct Checked {
     pub listeners: Vec<ListenerPlan>,
     /// Whose clock rules.
     pub time: TimeMode,
+    /// Twins that are there before they speak.
+    pub roster: Arc<Roster>,
 }
 
 /// Problems and warnings as they are found.
@@ -83,6 +87,7 @@ pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
     {
         found.error(problem.under("types"));
     }
+    let roster = roster(definition, &mut found);
     types::check_shared_topics(definition, &types, &routes, &mut found);
     let (sinks, listeners) = listeners::compile(definition, &mut found);
     connections::check_use(definition, &sources, &sinks, &mut found);
@@ -92,7 +97,19 @@ pub(crate) fn check(definition: &Definition) -> (Checked, Found) {
     check_checkpoint(definition, &mut found);
     let time = connections::time_mode(definition, &mut found);
     let sources = sources.into_iter().zip(routes).collect();
-    (Checked { types, sources, sinks, listeners, time }, found)
+    (Checked { types, sources, sinks, listeners, time, roster }, found)
+}
+
+/// The roster; it is not read for types that were not read whole, as its columns would be held against them.
+fn roster(definition: &Definition, found: &mut Found) -> Arc<Roster> {
+    if definition.unread.contains("types") || definition.unread.contains("roster") {
+        return Arc::default();
+    }
+    let read = crate::roster::read(definition);
+    Arc::new(read.unwrap_or_else(|problem| {
+        found.error(problem.under("roster"));
+        Roster::default()
+    }))
 }
 
 fn check_job_name(job: &str, found: &mut Found) {

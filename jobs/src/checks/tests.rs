@@ -77,11 +77,7 @@ fn forms() {
             "jobb: first",
             "1:1 unknown key `jobb` (did you mean `job`?)\n1:1 `job` is missing (add `job: my-job`)",
         ),
-        (
-            "job: first",
-            "job: first\nroster: {file: x}",
-            "2:1 `roster` comes later; this version does not do it (leave `roster` out for now)",
-        ),
+        ("job: first", "job: first\nroster: {file: x}", "2:1 `twin` is missing (add `twin: ...`)"),
         (
             "job: first",
             "job: a/b",
@@ -108,11 +104,7 @@ fn forms() {
             "1 per s",
             "16:24 `1 per s` is no rate (write a number and a unit of time such as 0.2/s, 6/m or 30/h, or none)",
         ),
-        (
-            "1/s",
-            "{period: p}",
-            "16:9 rates from a property and on change come later (write a rate such as 0.2/s, or none)",
-        ),
+        ("1/s", "{period: p}", "16:33 there is no property `p` (there are: f, n, t)"),
         ("unit: Cel", "unit: °C", "7:31 `°C` is no UCUM code (write unit: \"Cel\")"),
         ("type: double, unit: Cel", "type: dubble", "7:17 unknown word `dubble` (did you mean `double`?)"),
         (

@@ -48,7 +48,9 @@ pub(super) fn check_shared_topics(
             });
             let Some(shared) = shared else { continue };
             let (mine, other) = (&types[usize::from(route.twin_type)], &types[usize::from(shared.twin_type)]);
-            let stream = &mine.streams[usize::from(route.stream)].name;
+            // What is of presence stands beside the streams.
+            let Some(stream) = mine.streams.get(usize::from(route.stream)) else { continue };
+            let stream = &stream.name;
             if !definition.types.contains_key(&mine.name) {
                 continue;
             }
@@ -79,8 +81,9 @@ impl Compiler<'_> {
     fn compile(&mut self, twin_type: u16, routes: &mut [Vec<Route>]) -> Option<TwinType> {
         let model = self.model()?;
         let streams = self.streams(&model);
+        let presence = self.presence();
         let functions = self.functions(&model);
-        let terms = self.terms();
+        let terms = self.terms(&model);
         let (functions, terms) = (functions?, terms?);
         let mut twin_type_sources = Vec::new();
         let mut named = Vec::new();
@@ -91,6 +94,10 @@ impl Compiler<'_> {
             named.push(StreamOf { name, source });
             routes[usize::from(source)].push(Route { twin_type, stream: stream as u16, plan });
         }
+        let presence = presence.map(|(source, plan)| {
+            routes[usize::from(source)].push(Route { twin_type, stream: named.len() as u16, plan });
+            StreamOf { name: "presence".to_owned(), source }
+        });
         Some(TwinType {
             name: self.name.to_owned(),
             model,
@@ -99,6 +106,7 @@ impl Compiler<'_> {
             terms,
             sources: twin_type_sources,
             streams: named,
+            presence,
         })
     }
 
@@ -201,9 +209,44 @@ impl Compiler<'_> {
         }
     }
 
-    fn terms(&mut self) -> Option<Terms> {
-        let rates: Vec<_> = self.settings.physical.values().map(|stream| stream.expected_rate).collect();
-        match Terms::compile(&self.settings.entanglement, &rates) {
+    /// The source that presence comes from, and its plan.
+    fn presence(&mut self) -> Option<(u16, StreamPlan)> {
+        let settings = self.settings.presence.as_ref()?;
+        if let Some(problem) = connections::unknown(self.definition, &settings.from) {
+            self.error(problem.under("from").under("presence"));
+            return None;
+        }
+        let connection = self.definition.connections.get(&settings.from)?;
+        if let ConnectionSettings::Webhook(_) = connection {
+            let message = format!("`{}` is a webhook, which nothing comes from", settings.from);
+            let problem = Problem::new(message, "read from an mqtt, kafka or file connection");
+            self.error(problem.under("from").under("presence"));
+            return None;
+        }
+        let source = self.sources.iter().position(|source| *source == settings.from)?;
+        match StreamPlan::compile_presence(settings, connection.bus()) {
+            Ok(plan) => Some((source as u16, plan)),
+            Err(problem) => {
+                self.error(problem.under("presence"));
+                None
+            }
+        }
+    }
+
+    fn terms(&mut self, model: &Model) -> Option<Terms> {
+        let mut rates = Vec::new();
+        for (name, stream) in &self.settings.physical {
+            match stream.expected_rate.resolve(model) {
+                Ok(rate) => rates.push(rate),
+                Err(problem) => {
+                    self.error(problem.under("expected_rate").under(name).under("physical"));
+                    return None;
+                }
+            }
+        }
+        let settings = &self.settings.entanglement;
+        let terms = Terms::compile(settings, &rates);
+        match terms.and_then(|terms| terms.with_overrides(settings, model)) {
             Ok(terms) => {
                 for warning in terms.warnings() {
                     let warning = warning.under("window").under("entanglement");

@@ -13,6 +13,7 @@ use super::{Failure, values};
 use crate::definition::secrets::from_environment;
 use crate::job::Job;
 use crate::live::{Board, History, LiveJob, LiveParts, Running, Status};
+use crate::roster::{self, Watch};
 use crate::server::{self, Server};
 use crate::session::until_end;
 use crate::signals::Signals;
@@ -106,7 +107,12 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
         None => None,
     };
     let start = Instant::now();
-    let end = until_end(&run, &signals, arguments.duration, Duration::MAX, |_| {});
+    let mut roster = Watch::new(&definition);
+    let end = until_end(&run, &signals, arguments.duration, roster::LOOK, |run| {
+        if let Some(roster) = roster.as_mut().and_then(Watch::look) {
+            run.set_roster(roster);
+        }
+    });
     let seconds = start.elapsed().as_secs_f64();
     info!(job = %name, ?end, "job ends");
     if let Some(server) = &server {

@@ -15,6 +15,10 @@ pub(super) enum TwinCommand {
     Get(TwinArguments),
     /// Follow the changes of one, or of all of a job, until Ctrl-C
     Tap(TapArguments),
+    /// Retire one: it takes no more updates, and still answers
+    Retire(TwinArguments),
+    /// Let go of one
+    Dismiss(TwinArguments),
     /// Say why one is as it is; without an id, which twins of the job are in trouble, and what they share
     Why(WhyArguments),
 }
@@ -87,9 +91,20 @@ pub(super) fn execute(command: &TwinCommand) -> Result<(), Failure> {
             }
             Ok(())
         }
+        TwinCommand::Retire(arguments) => end(arguments, "retire"),
+        TwinCommand::Dismiss(arguments) => end(arguments, "dismiss"),
         TwinCommand::Tap(arguments) => tap(arguments),
         TwinCommand::Why(arguments) => why(arguments),
     }
+}
+
+fn end(TwinArguments { job, twin, remote }: &TwinArguments, how: &str) -> Result<(), Failure> {
+    let ended: Value = remote.post(&path(&["jobs", job, "twins", twin, how]), "")?;
+    match remote.json {
+        true => println!("{ended}"),
+        false => println!("{twin} is {}", ended["lifecycle"].as_str().unwrap_or_default()),
+    }
+    Ok(())
 }
 
 fn list(arguments: &ListArguments) -> Result<(), Failure> {

@@ -24,13 +24,15 @@ use dataflows::quota::{Overload, Rates};
 use humantime_serde::re::humantime;
 use indexmap::IndexMap;
 use operators::bus::Bus;
-use operators::decode::StreamSettings;
+use operators::decode::{PresenceSettings, StreamSettings};
 use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::EntanglementSettings;
 use operators::model::ModelSettings;
+use operators::problem::Problem;
 use serde::{Deserialize, Deserializer};
 
 use self::functions::FunctionDefinition;
+use crate::roster::RosterSettings;
 
 pub(crate) use reader::read;
 
@@ -45,6 +47,8 @@ pub struct Definition {
     pub shared: Vec<String>,
     /// Where messages come from and go to, by name.
     pub connections: IndexMap<String, ConnectionSettings>,
+    /// Twins that are there before they speak.
+    pub roster: Option<RosterSettings>,
     /// Types of twins, by name.
     pub types: IndexMap<String, TypeSettings>,
     /// Who listens to digital events.
@@ -92,12 +96,61 @@ pub struct TypeSettings {
     pub model: ModelSettings,
     /// Streams of physical events, by name.
     pub physical: IndexMap<String, StreamSettings>,
+    /// Where it is said that a physical twin is up, or down.
+    pub presence: Option<PresenceSettings>,
     /// Functions, by the property or event that they write.
     pub augmentation: IndexMap<String, FunctionDefinition>,
     /// Step 2, where it is a function outside.
     pub shadow: Option<FunctionDefinition>,
     /// How fresh and complete a twin must be.
     pub entanglement: EntanglementSettings,
+}
+
+/// What a type takes messages by: a stream, or its presence.
+pub(crate) struct Input<'a> {
+    /// The stream's name; none of presence.
+    stream: Option<&'a str>,
+    /// The connection that they come from.
+    pub(crate) from: &'a str,
+    /// Their topics.
+    pub(crate) topics: &'a [String],
+}
+
+impl TypeSettings {
+    /// All that it takes messages by.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = Input<'_>> {
+        let streams = self.physical.iter().map(|(name, stream)| Input {
+            stream: Some(name),
+            from: &stream.from,
+            topics: &stream.topics,
+        });
+        let presence = self.presence.iter().map(|presence| Input {
+            stream: None,
+            from: &presence.from,
+            topics: std::slice::from_ref(&presence.topic),
+        });
+        streams.chain(presence)
+    }
+}
+
+impl Input<'_> {
+    /// Its name in sentences.
+    pub(crate) fn name(&self) -> &str {
+        self.stream.unwrap_or("presence")
+    }
+
+    /// Where it stands in its type.
+    pub(crate) fn path(&self) -> String {
+        self.stream.map_or("presence".to_owned(), |stream| format!("physical.{stream}"))
+    }
+
+    /// A problem of it, as one of its type.
+    pub(crate) fn under(&self, problem: Problem) -> Problem {
+        match self.stream {
+            Some(stream) => problem.under(stream).under("physical"),
+            None => problem.under("presence"),
+        }
+    }
 }
 
 /// One listener to digital events.

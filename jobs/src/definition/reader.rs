@@ -8,15 +8,26 @@ use super::{Definition, TypeSettings};
 use crate::document::{Content, Document, Entry, Node, Span, read as read_value};
 use crate::findings::{Finding, Severity};
 
-const KEYS: [&str; 9] =
-    ["job", "tenant", "shared", "connections", "types", "digital", "archive", "checkpoint", "limits"];
-const TYPE_KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
+    "job",
+    "tenant",
+    "shared",
+    "connections",
+    "roster",
+    "types",
+    "digital",
+    "archive",
+    "checkpoint",
+    "limits",
+];
+const TYPE_KEYS: [&str; 10] = [
     "attributes",
     "properties",
     "events",
     "relationships",
     "actions",
     "physical",
+    "presence",
     "shadow",
     "augmentation",
     "entanglement",
@@ -37,6 +48,7 @@ pub(crate) fn read(document: &Document) -> (Definition, Vec<Finding>) {
             "tenant" => definition.tenant = reader.value(entry),
             "shared" => definition.shared = reader.list(entry),
             "connections" => definition.connections = reader.map(entry),
+            "roster" => definition.roster = reader.value(entry),
             "types" => definition.types = types(&mut reader, entry),
             "digital" => definition.digital = reader.list(entry),
             "archive" => definition.archive = reader.value(entry),
@@ -85,6 +97,7 @@ fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
             "relationships" => settings.model.relationships = reader.map(entry),
             "actions" => settings.model.actions = reader.map(entry),
             "physical" => settings.physical = reader.map(entry),
+            "presence" => settings.presence = reader.value(entry),
             // The path has its key already.
             "shadow" => settings.shadow = super::functions::read(reader, entry),
             "augmentation" => settings.augmentation = functions(reader, entry),

@@ -22,24 +22,8 @@ pub struct ValueError {
 }
 
 /// What the design has a place for and this version does not do.
-const LATER: [&str; 13] = [
-    "tenant",
-    "roster",
-    "presence",
-    "actuate",
-    "override",
-    "profiles",
-    "sparkplug_b",
-    "group",
-    "ca",
-    "version",
-    "http",
-    "webhook",
-    "spread",
-];
-
-/// The same, for words that are a key elsewhere: the word, and the keys that stand beside it.
-const LATER_BESIDE: [(&str, &[&str]); 1] = [("from", &["to", "description"])];
+const LATER: [&str; 9] =
+    ["tenant", "actuate", "sparkplug_b", "group", "ca", "version", "http", "webhook", "spread"];
 
 /// What is an option of the client library in a Kafka connection, and a key elsewhere.
 const OF_KAFKA: [(&str, &str); 6] = [
@@ -51,11 +35,9 @@ const OF_KAFKA: [(&str, &str); 6] = [
     ("compression", "write it as an option: options: {compression.type: zstd}"),
 ];
 
-/// Whether a key is known to come later, in a map with these keys.
-fn comes_later(key: &str, known: &[&str]) -> bool {
-    let is_beside = |keys: &[&str]| keys.iter().all(|one| known.contains(one)) && !known.contains(&key);
-    let mut beside = LATER_BESIDE.iter();
-    LATER.contains(&key) || beside.any(|(word, keys)| *word == key && is_beside(keys))
+/// Whether a key is known to come later.
+fn comes_later(key: &str) -> bool {
+    LATER.contains(&key)
 }
 
 /// What to say of a key that is not known.
@@ -64,7 +46,7 @@ pub(crate) fn unknown(what: &str, key: &str, known: &[&str]) -> (String, String)
     if let Some((_, help)) = of_kafka {
         return (format!("unknown {what} `{key}`"), (*help).into());
     }
-    if comes_later(key, known) {
+    if comes_later(key) {
         let message = format!("`{key}` comes later; this version does not do it");
         return (message, format!("leave `{key}` out for now"));
     }
@@ -148,11 +130,6 @@ impl de::Error for ValueError {
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = expected.to_string();
-        if let Some((what, rest)) = expected.split_once(" (")
-            && rest.contains("come later")
-        {
-            return Self::new(rest.trim_end_matches(')'), format!("write {what}"));
-        }
         let name = name_of(&expected);
         let help = if name == expected { advice(&expected) } else { advice(&name) };
         Self::new(format!("{} is not {name}", shown(unexpected)), help)

@@ -9,6 +9,7 @@
 //! ```
 //! Loopback only: whoever reaches it needs no token, so it must not be reached from outside.
 
+mod endings;
 mod functions;
 mod jobs;
 mod listener;
@@ -197,6 +198,8 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(twins::why_all))
         .routes(routes!(twins::list))
         .routes(routes!(twins::read))
+        .routes(routes!(endings::retire))
+        .routes(routes!(endings::dismiss))
         .routes(routes!(twins::property))
         .routes(routes!(twins::history))
         .routes(routes!(twins::why_one))

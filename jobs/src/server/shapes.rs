@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dataflows::Survey;
 use dataflows::ask::Group;
 use dataflows::metrics::FunctionEntry;
+use operators::entanglement::Measure;
 use operators::life_cycle::Phase;
 use operators::view::{self, Cause, FunctionView, Held};
 use serde::Serialize;
@@ -83,7 +84,7 @@ impl JobView {
         let has_some = |survey: &&Survey| survey.phases[..4].iter().any(|count| *count > 0);
         let of = |read: fn(&Survey) -> f64| survey.filter(has_some).map(read);
         let metrics = job.running.as_ref().map(|one| &one.metrics);
-        let causes = Cause::ALL.into_iter().zip(survey.map_or([0; 9], |survey| survey.causes));
+        let causes = Cause::ALL.into_iter().zip(survey.map_or([0; Cause::ALL.len()], |survey| survey.causes));
         let is_shown =
             |(cause, twins): &(Cause, u64)| *twins > 0 && !matches!(cause, Cause::Nothing | Cause::Over);
         Self {
@@ -209,6 +210,13 @@ pub struct TwinView {
     /// Values by name.
     #[schema(value_type = Object)]
     properties: Map<String, Value>,
+    /// ODTE by other T_d, by the names of the profiles.
+    profiles: BTreeMap<String, ProfileView>,
+    /// What the roster says of it, by name.
+    #[schema(value_type = Object)]
+    attributes: Map<String, Value>,
+    /// Who it belongs to, as the roster says.
+    relationships: Vec<RelationshipView>,
     odte: f64,
     timeliness: f64,
     reliability: f64,
@@ -231,6 +239,33 @@ pub struct TwinView {
     /// Its last events, at most five, newest last: of the start of the job, of the twins that had events last. All
     /// are in the history's table `events`.
     events: Vec<EventView>,
+}
+
+/// ODTE of a twin by a T_d of its own.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProfileView {
+    desired_timeliness_ms: f64,
+    odte: f64,
+    timeliness: f64,
+    /// Updates in the window that were on time.
+    on_time: f64,
+}
+
+/// A relationship of a twin.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RelationshipView {
+    name: String,
+    /// The type, or kind of thing, at the other end.
+    to: String,
+    /// The id at the other end.
+    twin: String,
+}
+
+impl From<view::Related> for RelationshipView {
+    fn from(related: view::Related) -> Self {
+        let view::Related { name, to, twin } = related;
+        Self { name, to, twin }
+    }
 }
 
 /// An event that has happened to a twin.
@@ -275,6 +310,9 @@ impl TwinView {
             transport_ms: lateness(|one| one.transport_us),
             compute_ms: lateness(|one| one.compute_us),
             clock_offset_ms: lateness(|one| one.transport_min_us),
+            profiles: twin.profiles.into_iter().map(profile).collect(),
+            attributes: twin.attributes.iter().map(|(name, held)| (name.clone(), json_of(held))).collect(),
+            relationships: twin.relationships.into_iter().map(Into::into).collect(),
             properties: twin.properties.iter().map(|(name, held)| (name.clone(), json_of(held))).collect(),
             odte: twin.measure.odte,
             timeliness: twin.measure.timeliness,
@@ -293,6 +331,11 @@ impl TwinView {
             lifecycle: twin.summary.phase.word(),
         }
     }
+}
+
+fn profile((name, desired_timeliness_us, measure): (String, i64, Measure)) -> (String, ProfileView) {
+    let Measure { odte, timeliness, on_time, .. } = measure;
+    (name, ProfileView { desired_timeliness_ms: ms(desired_timeliness_us), odte, timeliness, on_time })
 }
 
 /// A value as JSON.

@@ -170,7 +170,7 @@ pub(super) async fn read_alias(
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     job: &LiveJob,
     id: &str,
     params: ReadParams,

@@ -38,6 +38,12 @@ pub(super) fn of_twin(twin: &TwinView) -> String {
             measure.expected,
             duration(twin.window_us)
         ),
+        Cause::Down => format!("down{since}, as its presence says"),
+        Cause::WasDown => format!(
+            "was down{since}: up for {:.0} % of the last {}",
+            measure.availability * 100.0,
+            duration(twin.window_us)
+        ),
         Cause::Over => format!("{}{since}: it takes no more updates", twin.summary.phase.word()),
     }
 }
@@ -108,6 +114,9 @@ mod tests {
             update: 3,
             change: 1,
             properties: Vec::new(),
+            profiles: Vec::new(),
+            attributes: Vec::new(),
+            relationships: Vec::new(),
             measure: Measure {
                 timeliness,
                 reliability,
@@ -142,6 +151,8 @@ mod tests {
                 "late in transport since 02:13:07: 30 of 40 messages took longer than 500 ms; transport 1.23 s, compute 250 us on average",
             ),
             (Cause::MessagesMissing, "messages missing since 02:13:07: 40 of 80 expected came in 60 s"),
+            (Cause::Down, "down since 02:13:07, as its presence says"),
+            (Cause::WasDown, "was down since 02:13:07: up for 100 % of the last 60 s"),
             (Cause::Over, "done since 02:13:07: it takes no more updates"),
         ] {
             assert_eq!(of_twin(&twin(cause)), expected);

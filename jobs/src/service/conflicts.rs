@@ -88,15 +88,15 @@ fn written(job: &Definition) -> Vec<Use<'_>> {
 /// Streams, and the topics that they read.
 fn read(job: &Definition) -> Vec<Use<'_>> {
     let types = job.types.iter();
-    let streams = types.flat_map(|(name, one)| one.physical.iter().map(move |stream| (name, stream)));
-    let streams = streams.filter_map(|(twin_type, (name, stream))| {
-        let settings = job.connections.get(&stream.from)?;
+    let inputs = types.flat_map(|(name, one)| one.inputs().map(move |input| (name, input)));
+    let uses = inputs.filter_map(|(twin_type, input)| {
+        let (connection, settings) = job.connections.get_key_value(input.from)?;
         let bus = settings.bus();
-        let topics = stream.topics.iter().filter_map(|topic| TopicPattern::parse(topic, bus).ok());
-        let path = format!("types.{twin_type}.physical.{name}");
-        Some(Use { path, connection: &stream.from, settings, topics: topics.collect() })
+        let topics = input.topics.iter().filter_map(|topic| TopicPattern::parse(topic, bus).ok());
+        let path = format!("types.{twin_type}.{}", input.path());
+        Some(Use { path, connection, settings, topics: topics.collect() })
     });
-    streams.collect()
+    uses.collect()
 }
 
 /// Clients that a broker would take for one, and groups that would share a place.

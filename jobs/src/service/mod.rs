@@ -9,6 +9,7 @@
 
 mod changes;
 mod conflicts;
+mod endings;
 mod functions;
 mod graft;
 mod putting;
@@ -28,7 +29,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connectors::clock::{Clock, SystemClock};
-use dataflows::ask::Question;
 use dataflows::plan::TimeMode;
 use dataflows::{Ending, Engine, Run, RunError, RunOptions};
 use serde::Serialize;
@@ -41,6 +41,8 @@ use crate::definition::secrets::from_environment;
 use crate::findings::Findings;
 use crate::job::Job;
 use crate::live::{Board, History, LiveJob, LiveParts, Running, Status};
+use crate::roster::Watch;
+use endings::end_twins;
 use record::{Record, Wanted};
 
 /// Jobs of one server.
@@ -65,6 +67,8 @@ struct Held {
     /// What its record's text says; nothing where that cannot be read any more.
     definition: Definition,
     run: Option<Run>,
+    /// Looks whether the file of its roster has changed.
+    roster: Option<Watch>,
     live: Arc<LiveJob>,
 }
 
@@ -216,31 +220,6 @@ impl Service {
     /// Hears them again.
     pub fn resume(&self, name: &str) -> Result<(), ServiceError> {
         self.steer(name, Wanted::Running)
-    }
-
-    /// Ends a job: its twins are Done, and answer.
-    pub fn cancel(&self, name: &str) -> Result<(), ServiceError> {
-        self.steer(name, Wanted::Done)
-    }
-
-    /// Lets go of a job that was cancelled, and of all that is kept of it but its archive.
-    pub fn dismiss(&self, name: &str) -> Result<(), ServiceError> {
-        let mut jobs = self.jobs();
-        let Some(held) = jobs.get(name) else { return Err(ServiceError::Unknown(name.to_owned())) };
-        let is_over =
-            held.record.wanted == Wanted::Done || matches!(held.live.status, Status::Ended | Status::Failed);
-        if !is_over {
-            return Err(ServiceError::NotNow(format!("`{name}` runs; cancel it first")));
-        }
-        let Some(held) = jobs.remove(name) else { return Ok(()) };
-        if let Some(run) = held.run {
-            end_twins(&run, Ending::Dismiss);
-            finish(name, run);
-        }
-        held.record.remove()?;
-        self.board.remove(name);
-        info!(job = name, "job dismissed");
-        Ok(())
     }
 
     /// The text of a job's definition.
@@ -395,7 +374,8 @@ impl Service {
         };
         let live = Arc::new(LiveJob::new(&definition, parts(status, Some(running)), Some(&live)));
         self.board.put(live.clone());
-        Ok(Held { record, definition, run: Some(run), live })
+        let roster = Watch::new(&definition);
+        Ok(Held { record, definition, run: Some(run), roster, live })
     }
 
     /// Starts a job; where that fails, it is shown as failed.
@@ -407,7 +387,7 @@ impl Service {
         error!(job = %record.job, %error, "job does not run");
         let definition = read(&record.text).map(|job| job.definition).unwrap_or_default();
         let live = self.show_ended(&record, &definition, Status::Failed, Some(error.to_string()), before);
-        Held { record, definition, run: None, live }
+        Held { record, definition, run: None, roster: None, live }
     }
 
     /// Shows a job that does not run.
@@ -433,6 +413,9 @@ impl Service {
     fn look(&self) {
         let mut jobs = self.jobs();
         for (name, held) in jobs.iter_mut() {
+            if let (Some(run), Some(roster)) = (&held.run, held.roster.as_mut().and_then(Watch::look)) {
+                run.set_roster(roster);
+            }
             let has_ended = |run: &Run| run.is_finished() || run.failure().is_some();
             if !held.run.as_ref().is_some_and(has_ended) {
                 continue;
@@ -473,15 +456,6 @@ fn read(text: &str) -> Result<Job, ServiceError> {
 /// The job that a record is of: its definition, and what was put in the place of functions since.
 fn job_of(record: &Record) -> Result<Job, ServiceError> {
     record.functions.job(&record.text).map_err(ServiceError::Invalid)
-}
-
-/// Ends all twins of a run, and waits until they have.
-fn end_twins(run: &Run, ending: Ending) {
-    run.end_twins(ending, SystemClock.wall_us());
-    // What is asked after it is answered after it.
-    if run.asker().ask_within(Question::Survey, ENDING_MAX).is_none() {
-        warn!("twins are not ended yet; their job goes on with that");
-    }
 }
 
 /// Ends a run with a checkpoint.

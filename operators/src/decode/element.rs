@@ -48,6 +48,12 @@ impl<'r> Element<'r> {
         Self { plan, mark: events.begin(), events, id, at: None, is_historical: false, problem: None }
     }
 
+    /// The element says whether the twin is up, which is no measurement.
+    pub fn say_presence(&mut self, is_up: bool) {
+        self.events.push_presence(self.mark, is_up);
+        self.is_historical = true;
+    }
+
     /// Takes back what was read.
     pub fn fail(&mut self, reason: String) -> String {
         self.events.take_back(self.mark);

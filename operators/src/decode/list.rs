@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::csv::{self, CsvSettings, Lines};
 use super::element::Taken;
 use super::plan::{self, Leaf};
+use super::presence::{self, Words};
 use super::senml::{self, TwinName};
 use super::settings::StreamSettings;
 use super::{Scratch, json, value};
@@ -141,6 +142,7 @@ pub(super) enum Format {
     Senml(Option<TwinName>),
     Csv(Box<Lines>),
     Value,
+    Presence(Box<Words>),
 }
 
 impl Format {
@@ -157,6 +159,7 @@ impl Format {
             Format::Senml(twin) => senml::decode(*twin, taken, scratch, events, refuse),
             Format::Csv(lines) => csv::decode(lines, taken, scratch, events, refuse),
             Format::Value => value::decode(taken, scratch, events, refuse),
+            Format::Presence(words) => presence::decode(words, taken, scratch, events, refuse),
         }
     }
 }

@@ -13,6 +13,7 @@ mod element;
 mod json;
 mod list;
 mod plan;
+mod presence;
 pub(crate) mod scalar;
 mod senml;
 mod settings;
@@ -23,6 +24,7 @@ mod value;
 pub use csv::{CsvSettings, FIELDS_MAX};
 pub use list::DecodeSettings;
 pub use plan::StreamPlan;
+pub use presence::{PresenceSettings, Word};
 pub use settings::{
     ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
 };

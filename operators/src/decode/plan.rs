@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::list::{DecodeSettings, Format};
+use super::presence::{PresenceSettings, Words};
 use super::settings::{AtSettings, MappingSettings, StreamSettings, TimeFormat};
 use super::twin_id::{IdTemplate, TwinSource, template_default, template_help};
 use super::{NESTING_MAX, TopicPattern};
@@ -128,6 +129,28 @@ impl StreamPlan {
             nested_leaves: builder.has_nested_leaves(),
             leaves: builder.leaves,
             nodes: builder.nodes,
+        })
+    }
+
+    /// Compiles where presence comes from, or says what is wrong with it.
+    pub fn compile_presence(settings: &PresenceSettings, bus: Bus) -> Result<Self, Problem> {
+        let pattern = TopicPattern::parse(&settings.topic, bus).map_err(|problem| problem.under("topic"))?;
+        let patterns = vec![pattern];
+        let template = settings.twin.as_deref();
+        let key = if template.is_some() { "twin" } else { "topic" };
+        let template = template.unwrap_or(template_default(bus, &patterns));
+        let twin = IdTemplate::parse(template, &patterns, bus).map_err(|problem| problem.under(key))?;
+        Ok(Self {
+            bus,
+            format: Format::Presence(Box::new(Words::compile(settings)?)),
+            patterns,
+            twin: TwinSource::Template(twin),
+            has_device_time: false,
+            time_format: TimeFormat::UnixMs,
+            each: None,
+            leaves: Vec::new(),
+            nodes: vec![Node::default()],
+            nested_leaves: false,
         })
     }
 

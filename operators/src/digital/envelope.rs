@@ -99,7 +99,7 @@ impl Envelope {
         key_integer(out, b",\"change\":", u64::from(entangled.change));
         self.time(out, b",\"at\":", entangled.at_us);
         let measure = &entangled.measure;
-        let terms = &of.definition.terms;
+        let terms = of.definition.terms_of(of.twin);
         let ms = |us: i64| us as f64 / 1e3;
         for (key, number) in [
             (&b",\"timeliness\":"[..], measure.timeliness),
@@ -124,6 +124,22 @@ impl Envelope {
             (b",\"clock_offset_ms\":", lateness.map(|one| one.transport_min_us)),
         ] {
             key_number(out, key, us.map_or(f64::NAN, |us| us / 1e3));
+        }
+        let mut profiles = of.twin.entanglement.measure_profiles(entangled.at_us, terms, measure).peekable();
+        if profiles.peek().is_some() {
+            out.extend_from_slice(b",\"profiles\":{");
+            for (number, (profile, measure)) in profiles.enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                write_text(&profile.name, out);
+                key_number(out, b":{\"desired_timeliness_ms\":", ms(profile.desired_timeliness_us));
+                key_number(out, b",\"timeliness\":", measure.timeliness);
+                key_number(out, b",\"on_time\":", measure.on_time);
+                key_number(out, b",\"odte\":", measure.odte);
+                out.push(b'}');
+            }
+            out.push(b'}');
         }
         out.extend_from_slice(b",\"profile\":\"default\",\"lifecycle\":\"");
         out.extend_from_slice(of.twin.life_cycle.phase().word().as_bytes());

@@ -6,6 +6,7 @@
 mod columns;
 mod envelope;
 mod rows;
+mod tables;
 mod topic;
 
 pub use envelope::Envelope;

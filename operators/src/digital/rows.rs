@@ -7,7 +7,9 @@ use arrow_schema::Schema;
 
 use super::columns::Column;
 use super::envelope::number_text;
+use super::tables::fixed_columns;
 use crate::decode::DeadLetter;
+use crate::entanglement::{DEFAULT, Measure};
 use crate::handler::{Entangled, Happened, HappenedValue, Lived, Of, Physical, State};
 use crate::model::Kind;
 use crate::problem::Problem;
@@ -98,97 +100,6 @@ struct TableBuilder {
     columns: Vec<Column>,
     rows: usize,
     day: i32,
-}
-
-type Fixed = (&'static str, fn() -> Column);
-
-const TEXT: fn() -> Column = Column::text;
-const TIME: fn() -> Column = Column::time;
-const INTEGER: fn() -> Column = || Column::Integer(Default::default());
-const NUMBER: fn() -> Column = || Column::Number(Default::default());
-const DOUBLE: fn() -> Column = || Column::Double(Default::default());
-const BOOLEAN: fn() -> Column = || Column::Boolean(Default::default());
-
-/// The fixed columns of rule 10, in its order.
-fn fixed_columns(table: Table) -> &'static [Fixed] {
-    match table {
-        Table::Physical => &[
-            ("twin", TEXT),
-            ("type", TEXT),
-            ("update", INTEGER),
-            ("kind", TEXT),
-            ("stream", TEXT),
-            ("position", INTEGER),
-            ("physical_at", TIME),
-            ("arrived_at", TIME),
-            ("digital_at", TIME),
-            ("time_source", TEXT),
-            ("observed", BOOLEAN),
-            ("stale", BOOLEAN),
-            ("up", BOOLEAN),
-            ("events", TEXT),
-        ],
-        Table::State => &[
-            ("twin", TEXT),
-            ("type", TEXT),
-            ("update", INTEGER),
-            ("revision", INTEGER),
-            ("physical_at", TIME),
-            ("arrived_at", TIME),
-            ("digital_at", TIME),
-            ("lifecycle", TEXT),
-            ("changed", Column::texts),
-            ("definition", INTEGER),
-        ],
-        Table::Entanglement => &[
-            ("twin", TEXT),
-            ("type", TEXT),
-            ("at", TIME),
-            ("change", INTEGER),
-            ("timeliness", DOUBLE),
-            ("reliability", DOUBLE),
-            ("availability", DOUBLE),
-            ("odte", DOUBLE),
-            ("received", DOUBLE),
-            ("on_time", DOUBLE),
-            ("expected", DOUBLE),
-            ("transport_ms", DOUBLE),
-            ("compute_ms", DOUBLE),
-            ("clock_offset_ms", DOUBLE),
-            ("desired_timeliness_ms", DOUBLE),
-            ("window_ms", DOUBLE),
-            ("profile", TEXT),
-            ("definition", INTEGER),
-        ],
-        Table::Lifecycle => &[
-            ("twin", TEXT),
-            ("type", TEXT),
-            ("at", TIME),
-            ("change", INTEGER),
-            ("from", TEXT),
-            ("to", TEXT),
-            ("reason", TEXT),
-            ("incident", INTEGER),
-        ],
-        Table::Events => &[
-            ("twin", TEXT),
-            ("type", TEXT),
-            ("at", TIME),
-            ("update", INTEGER),
-            ("revision", INTEGER),
-            ("name", TEXT),
-            ("index", NUMBER),
-            ("value", TEXT),
-        ],
-        Table::DeadLetters => &[
-            ("at", TIME),
-            ("source", TEXT),
-            ("position", INTEGER),
-            ("topic", TEXT),
-            ("reason", TEXT),
-            ("payload", TEXT),
-        ],
-    }
 }
 
 /// The column of a property: its name, unless a fixed column has it (rule 8.3).
@@ -321,8 +232,9 @@ impl Rows {
         c[0].put_text(row, of.id);
         c[1].put_text(row, &of.definition.name);
         c[2].put_integer(row, shadowed.update as i64);
-        c[3].put_text(row, "update");
-        c[4].put_text(row, &of.definition.streams[usize::from(head.stream)].name);
+        let presence = event.presence();
+        c[3].put_text(row, if presence.is_some() { "presence" } else { "update" });
+        c[4].put_text(row, of.definition.stream(head.stream).map_or("", |stream| stream.name.as_str()));
         c[5].put_integer(row, head.position as i64);
         c[6].put_time(row, head.physical_at.0);
         c[7].put_time(row, head.arrived_at.0);
@@ -330,7 +242,9 @@ impl Rows {
         c[9].put_text(row, shadowed.time_source.word());
         c[10].put_boolean(row, shadowed.observed);
         c[11].put_boolean(row, shadowed.stale);
-        // 12, `up`, belongs to presence.
+        if let Some(is_up) = presence {
+            c[12].put_boolean(row, is_up);
+        }
         if event.events().next().is_some() {
             write_events(&of.definition.model.events, event, &mut self.json);
             c[13].put_text(row, &self.json);
@@ -370,12 +284,26 @@ impl Rows {
         }
     }
 
-    /// A row of `entanglement`.
+    /// A row of `entanglement`, and one for each profile.
     pub fn entangled(&mut self, of: Of<'_>, entangled: &Entangled) {
+        let Entangled { at_us, measure, .. } = entangled;
+        let terms = of.definition.terms_of(of.twin);
+        self.entangled_by(of, entangled, (DEFAULT, terms.desired_timeliness_us), measure);
+        for (profile, measure) in of.twin.entanglement.measure_profiles(*at_us, terms, measure) {
+            self.entangled_by(of, entangled, (&profile.name, profile.desired_timeliness_us), &measure);
+        }
+    }
+
+    fn entangled_by(
+        &mut self,
+        of: Of<'_>,
+        entangled: &Entangled,
+        (profile, desired_timeliness_us): (&str, i64),
+        measure: &Measure,
+    ) {
         let table = &mut self.tables[Table::Entanglement as usize];
         let row = table.begin(entangled.at_us, &mut self.full);
-        let measure = &entangled.measure;
-        let terms = &of.definition.terms;
+        let terms = of.definition.terms_of(of.twin);
         let lateness = |part: fn(crate::entanglement::Lateness) -> f64| {
             entangled.lateness.map_or(f64::NAN, |one| part(one) / 1e3)
         };
@@ -395,13 +323,13 @@ impl Rows {
             lateness(|one| one.transport_us),
             lateness(|one| one.compute_us),
             lateness(|one| one.transport_min_us),
-            terms.desired_timeliness_us as f64 / 1e3,
+            desired_timeliness_us as f64 / 1e3,
             terms.window_us as f64 / 1e3,
         ];
         for (column, number) in c[4..16].iter_mut().zip(numbers) {
             column.put_double(row, number);
         }
-        c[16].put_text(row, "default");
+        c[16].put_text(row, profile);
         c[17].put_integer(row, self.definition as i64);
     }
 

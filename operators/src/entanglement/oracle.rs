@@ -27,7 +27,7 @@ impl Oracle {
         let received = self.inside(since_us, at_us).count();
         let on_time = self.inside(since_us, at_us).filter(|seen| seen.on_time).count();
         let timeliness = match received {
-            0 if terms.rates.iter().all(Option::is_none) => {
+            0 if terms.are_unrated() => {
                 f64::from(u8::from(self.seen.last().is_some_and(|seen| seen.on_time)))
             }
             0 => 0.0,
@@ -40,7 +40,7 @@ impl Oracle {
         };
         let mut reliability = 1.0f64;
         for (stream, per_us) in terms.rates.iter().enumerate() {
-            if let Some(per_us) = per_us {
+            if let Rate::Fixed(per_us) = per_us {
                 let of_stream = |seen: &&Observation| usize::from(seen.stream) == stream;
                 let received = self.inside(since_us, at_us).filter(of_stream).count() as f64;
                 let expected = per_us * (up_us as f64).max(1.0 / per_us);
@@ -62,7 +62,14 @@ fn any_terms() -> impl Strategy<Value = Terms> {
         unbind_after_us: None,
         sample_us: 10_000_000,
         expects_full_window: full,
-        rates: rates.iter().map(|rate| rate.map(|per_second| per_second / 1e6)).collect(),
+        rates: rates
+            .iter()
+            .map(|rate| rate.map_or(Rate::None, |per_second| Rate::Fixed(per_second / 1e6)))
+            .collect(),
+        settle_is_given: true,
+        unbind_is_given: true,
+        profiles: Box::default(),
+        overrides: Box::default(),
     })
 }
 

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
+use super::overrides::{Override, OverrideSettings};
+use super::profiles::{self, Profile, ProfileSettings};
+use super::rate::Rate;
 use super::window::SUB_WINDOWS;
 use crate::problem::Problem;
 use crate::shadowing::ClockSettings;
@@ -36,6 +40,12 @@ pub struct EntanglementSettings {
     pub warm_up: WarmUp,
     /// What of a device's clock is believed.
     pub clock: ClockSettings,
+    /// Other T_d by which the same observations are judged, by name.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub profiles: IndexMap<String, ProfileSettings>,
+    /// Other parameters of twins with certain attributes; the first that fits counts.
+    #[serde(rename = "override", skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<OverrideSettings>,
 }
 
 impl Default for EntanglementSettings {
@@ -50,6 +60,8 @@ impl Default for EntanglementSettings {
             sample: Duration::from_secs(10),
             warm_up: WarmUp::Bound,
             clock: ClockSettings::default(),
+            profiles: IndexMap::new(),
+            overrides: Vec::new(),
         }
     }
 }
@@ -62,86 +74,6 @@ pub enum WarmUp {
     Bound,
     /// Over the full window from the first second on, as in the paper's code.
     Full,
-}
-
-/// How often a stream's messages are expected (R_e, rule 4.5).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ExpectedRate {
-    /// This many a second.
-    Fixed(f64),
-    /// Nothing is expected.
-    None,
-}
-
-impl ExpectedRate {
-    /// Reads `0.2/s`, `6/m`, `30/h`, `100/d` or `none`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        let help = || {
-            format!(
-                "`{text}` is no rate; write a number and a unit of time such as 0.2/s, 6/m or 30/h, or none"
-            )
-        };
-        let (number, unit) = text.split_once('/').ok_or_else(help)?;
-        let seconds = match unit.trim() {
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => return Err(help()),
-        };
-        let number: f64 = number.trim().parse().map_err(|_| help())?;
-        let per_second = number / seconds;
-        if !(per_second.is_finite() && per_second > 0.0 && per_second <= 1e6) {
-            return Err(format!(
-                "`{text}` is no rate between 0 and 1,000,000 a second; for no expectation write none"
-            ));
-        }
-        Ok(Self::Fixed(per_second))
-    }
-
-    /// Messages a microsecond.
-    pub fn per_us(self) -> Option<f64> {
-        match self {
-            Self::Fixed(per_second) => Some(per_second / 1e6),
-            Self::None => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ExpectedRate {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fixed(per_second) => write!(formatter, "{per_second}/s"),
-            Self::None => formatter.write_str("none"),
-        }
-    }
-}
-
-impl Serialize for ExpectedRate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ExpectedRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> serde::de::Visitor<'de> for Text {
-            type Value = ExpectedRate;
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str(
-                    "a rate such as 0.2/s, or none (rates from a property and on change come later)",
-                )
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ExpectedRate, E> {
-                ExpectedRate::parse(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
 }
 
 /// [`EntanglementSettings`] of a type, compiled with the rates of its streams. Times are
@@ -164,13 +96,21 @@ pub struct Terms {
     pub sample_us: i64,
     /// Whether the full window is expected from the start.
     pub expects_full_window: bool,
-    /// R_e of each stream, in messages a microsecond.
-    pub rates: Box<[Option<f64>]>,
+    /// R_e of each stream.
+    pub rates: Box<[Rate]>,
+    /// The job says `settle` itself.
+    pub(crate) settle_is_given: bool,
+    /// The job says `unbind_after` itself.
+    pub(crate) unbind_is_given: bool,
+    /// Other T_d.
+    pub profiles: Box<[Profile]>,
+    /// Those of twins with certain attributes.
+    pub overrides: Box<[Override]>,
 }
 
 impl Terms {
     /// Compiles the settings with the rates of the type's streams.
-    pub fn compile(settings: &EntanglementSettings, rates: &[ExpectedRate]) -> Result<Self, Problem> {
+    pub fn compile(settings: &EntanglementSettings, rates: &[Rate]) -> Result<Self, Problem> {
         let window_us = at_least(settings.window, WINDOW_US.start, "window")?;
         let desired_timeliness_us = at_least(settings.desired_timeliness, 1, "desired_timeliness")?;
         let sample_us = at_least(settings.sample, 1_000, "sample")?;
@@ -186,34 +126,74 @@ impl Terms {
             )
             .under("hysteresis"));
         }
-        let rates: Box<[Option<f64>]> = rates.iter().map(|rate| rate.per_us()).collect();
         // The longest 1/R_e over the streams (rule 4.5).
-        let period_us = rates.iter().flatten().map(|per_us| (1.0 / per_us).ceil() as i64).max();
+        let period_us = rates.iter().filter_map(Rate::period_us).max();
         Ok(Self {
             window_us,
             desired_timeliness_us,
             threshold: settings.threshold,
             hysteresis: settings.hysteresis,
-            settle_us: match (settings.settle, period_us) {
-                (Some(settle), _) => duration_us(settle),
-                (None, Some(period_us)) => window_us.min(period_us.saturating_mul(3)),
-                (None, None) => 0,
+            settle_us: match settings.settle {
+                Some(settle) => duration_us(settle),
+                None => settle_default_us(window_us, period_us),
             },
-            unbind_after_us: match (settings.unbind_after, period_us) {
-                (Some(after), _) => Some(duration_us(after)),
-                (None, Some(period_us)) => Some(window_us.max(period_us.saturating_mul(10))),
-                (None, None) => None,
+            unbind_after_us: match settings.unbind_after {
+                Some(after) => Some(duration_us(after)),
+                None => unbind_default_us(window_us, period_us),
             },
             sample_us,
             expects_full_window: settings.warm_up == WarmUp::Full,
-            rates,
+            rates: rates.into(),
+            settle_is_given: settings.settle.is_some(),
+            unbind_is_given: settings.unbind_after.is_some(),
+            profiles: profiles::compile(&settings.profiles).map_err(|problem| problem.under("profiles"))?,
+            overrides: Box::default(),
         })
+    }
+
+    /// The terms of the twins of a class, as the roster says it.
+    pub fn of_class(&self, class: u8) -> &Self {
+        match class {
+            0 => self,
+            class => self.overrides.get(usize::from(class) - 1).map_or(self, |one| &one.terms),
+        }
+    }
+
+    /// Whether a number of messages is expected of no stream (rule 4.2).
+    pub fn are_unrated(&self) -> bool {
+        self.rates.iter().all(Rate::is_unrated)
+    }
+
+    /// Whether what is expected is the same all the time.
+    pub fn are_steady(&self) -> bool {
+        self.rates.iter().all(|rate| matches!(rate, Rate::Fixed(_) | Rate::None))
+    }
+
+    /// `settle` and `unbind_after` of a twin whose streams have these rates now, in messages a microsecond:
+    /// those of properties replace what the type knows.
+    pub(crate) fn limits(&self, pace: impl Fn(u8) -> Option<f64>) -> (i64, Option<i64>) {
+        let period_us = |(stream, rate): (u8, &Rate)| match (rate, pace(stream)) {
+            (Rate::Period { .. }, Some(per_us)) => {
+                (per_us > 0.0).then(|| (1.0 / per_us).ceil().min(i64::MAX as f64 / 100.0) as i64)
+            }
+            (rate, _) => rate.period_us(),
+        };
+        let period_us = (0u8..).zip(&self.rates).filter_map(period_us).max();
+        let settle_us = match self.settle_is_given {
+            true => self.settle_us,
+            false => settle_default_us(self.window_us, period_us),
+        };
+        let unbind_after_us = match self.unbind_is_given {
+            true => self.unbind_after_us,
+            false => unbind_default_us(self.window_us, period_us),
+        };
+        (settle_us, unbind_after_us)
     }
 
     /// What is likely not meant, though it is allowed (rule 4.9).
     pub fn warnings(&self) -> Vec<Problem> {
         let mut warnings = Vec::new();
-        for per_us in self.rates.iter().flatten() {
+        for per_us in self.rates.iter().filter_map(Rate::per_us) {
             let expected = per_us * self.window_us as f64;
             if expected < 10.0 {
                 warnings.push(Problem::new(
@@ -235,11 +215,21 @@ impl Terms {
     }
 }
 
+/// Rule 5.2.
+fn settle_default_us(window_us: i64, period_us: Option<i64>) -> i64 {
+    period_us.map_or(0, |period_us| window_us.min(period_us.saturating_mul(3)))
+}
+
+/// Rule 5.4.
+fn unbind_default_us(window_us: i64, period_us: Option<i64>) -> Option<i64> {
+    period_us.map(|period_us| window_us.max(period_us.saturating_mul(10)))
+}
+
 /// How long a window may be: at least a microsecond a sub-window, and at most a tenth of the range of
 /// 64 bits, so that sums of times never overflow.
 pub(crate) const WINDOW_US: std::ops::Range<i64> = SUB_WINDOWS as i64..i64::MAX / 10;
 
-fn at_least(duration: Duration, least_us: i64, key: &str) -> Result<i64, Problem> {
+pub(super) fn at_least(duration: Duration, least_us: i64, key: &str) -> Result<i64, Problem> {
     let found_us = duration_us(duration);
     if (least_us..WINDOW_US.end).contains(&found_us) {
         return Ok(found_us);
@@ -253,31 +243,20 @@ fn at_least(duration: Duration, least_us: i64, key: &str) -> Result<i64, Problem
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::ExpectedRate;
     use super::*;
-
-    #[test]
-    fn rates_are_read() {
-        for (text, expected) in [
-            ("1/s", Some(ExpectedRate::Fixed(1.0))),
-            ("0.2/s", Some(ExpectedRate::Fixed(0.2))),
-            ("6/m", Some(ExpectedRate::Fixed(0.1))),
-            ("36/h", Some(ExpectedRate::Fixed(0.01))),
-            ("none", Some(ExpectedRate::None)),
-            ("0/s", None),
-            ("-1/s", None),
-            ("1", None),
-            ("1/y", None),
-            ("x/s", None),
-            ("inf/s", None),
-        ] {
-            assert_eq!(ExpectedRate::parse(text).ok(), expected, "{text}");
-        }
-    }
+    use crate::model::Model;
 
     #[test]
     fn rules_5_2_and_5_4_defaults_follow_from_window_and_rate() {
         let terms = |rates: &[&str]| {
-            let rates: Vec<_> = rates.iter().map(|rate| ExpectedRate::parse(rate).expect("a rate")).collect();
+            let rate = |text: &&str| match text.strip_prefix("on change ") {
+                Some(silence) => Rate::OnChange { silence_max_us: silence.parse().expect("a number") },
+                None => {
+                    ExpectedRate::parse(text).expect("a rate").resolve(&Model::default()).expect("it is one")
+                }
+            };
+            let rates: Vec<_> = rates.iter().map(rate).collect();
             Terms::compile(&EntanglementSettings::default(), &rates).expect("good")
         };
         let seconds =
@@ -287,6 +266,16 @@ mod tests {
         assert_eq!(seconds(terms(&["1/s", "0.1/s"])), (30, Some(100)));
         assert_eq!(seconds(terms(&["none", "1/s"])), (3, Some(60)));
         assert_eq!(seconds(terms(&["none"])), (0, None));
+        assert_eq!(seconds(terms(&["on change 300000000"])), (60, Some(3_000)));
+        let follows = |terms: Terms, per_us| {
+            let (settle_us, unbind_us) = terms.limits(|_| Some(per_us));
+            (settle_us / 1_000_000, unbind_us.map(|us| us / 1_000_000))
+        };
+        let period = Rate::Period { property: 0, us_per_unit: 1e3, otherwise: None };
+        let with_period = Terms::compile(&EntanglementSettings::default(), &[period]).expect("good");
+        assert_eq!(seconds(with_period.clone()), (0, None));
+        assert_eq!(follows(with_period.clone(), 1e-7), (30, Some(100)), "one in ten seconds");
+        assert_eq!(follows(with_period, 0.0), (0, None), "nothing is expected");
     }
 
     #[test]
@@ -294,7 +283,7 @@ mod tests {
         let warnings = |window: u64, threshold: f64| {
             let settings =
                 EntanglementSettings { window: Duration::from_secs(window), threshold, ..Default::default() };
-            let terms = Terms::compile(&settings, &[ExpectedRate::Fixed(1.0)]).expect("good");
+            let terms = Terms::compile(&settings, &[Rate::Fixed(1e-6)]).expect("good");
             terms.warnings().len()
         };
         assert_eq!(warnings(60, 0.9), 0);

@@ -6,7 +6,12 @@ use super::*;
 
 fn terms(json: &str, rates: &[&str]) -> Terms {
     let settings: EntanglementSettings = serde_json::from_str(json).expect("well formed");
-    let rates: Vec<_> = rates.iter().map(|rate| ExpectedRate::parse(rate).expect("a rate")).collect();
+    let rates: Vec<_> = rates
+        .iter()
+        .map(|rate| {
+            ExpectedRate::parse(rate).expect("a rate").resolve(&Default::default()).expect("it is one")
+        })
+        .collect();
     Terms::compile(&settings, &rates).expect("the settings are good")
 }
 

@@ -59,7 +59,9 @@ impl DigitalEvents for Recorder {
     }
 
     fn entangled(&mut self, of: Of<'_>, entangled: &Entangled) {
-        let Measure { timeliness, reliability, odte, received, expected, .. } = entangled.measure;
+        let Measure { timeliness, reliability, availability, odte, received, expected, .. } =
+            entangled.measure;
+        let availability = if availability < 1.0 { format!(" A {availability:.3}") } else { String::new() };
         let lateness = entangled.lateness.map_or("nothing in the window".to_owned(), |lateness| {
             format!(
                 "transport {:.0}ms compute {:.0}ms",
@@ -68,7 +70,7 @@ impl DigitalEvents for Recorder {
             )
         });
         let what = format!(
-            "entanglement change {} revision {} T {timeliness:.3} R {reliability:.3} odte {odte:.3}, \
+            "entanglement change {} revision {} T {timeliness:.3} R {reliability:.3}{availability} odte {odte:.3}, \
              {received:.1} of {expected:.1}, {lateness}",
             entangled.change, of.twin.handled.revision
         );
@@ -144,6 +146,7 @@ fn micros(text: &str) -> i64 {
 /// at 0s..9s every 1s quiet update t=1      only what is more than history is shown
 /// at 10s tick                              ticks that are due at 10 s run
 /// at 11s lost 7                            its source is lost, incident 7
+/// at 12s up                                presence says so; `down` as well
 /// ```
 ///
 /// As on a worker, an update that arrived before the last loss does not bind, and updates run ticks
@@ -184,6 +187,10 @@ fn check(definition: TwinType, script: &str, expected: Expect) {
                     live: !has("retained"),
                     binds: lost_us.is_none_or(|lost_us| arrived_us > lost_us),
                     values: values.collect(),
+                    presence: [("up", true), ("down", false)]
+                        .iter()
+                        .find(|(word, _)| has(word))
+                        .map(|(_, up)| *up),
                     ..Update::at(at_us, &[])
                 };
                 apply("p", &mut twin, &definition, &update, false, &mut recorder);

@@ -18,7 +18,7 @@ use crate::fixture::{Update, apply, twin_type};
 use crate::layout::Layout;
 
 /// See [`any_step`].
-type Step = (f64, i64, u16, bool, bool);
+type Step = (f64, i64, u16, bool, bool, Option<bool>);
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -33,16 +33,22 @@ struct Case {
 /// A type whose updates come about every `gap_us`: what it expects is near what comes, so that ODTE
 /// crosses its threshold often, and its window holds a few updates or hundreds.
 fn any_type(gap_us: i64) -> impl Strategy<Value = TwinType> {
-    let share = prop_oneof![1 => Just(0.0), 8 => 0.3f64..1.3];
+    // 0 is no expectation, negative so many gaps of silence on change, above 2 a period from a property.
+    let share = prop_oneof![1 => Just(0.0), 8 => 0.3f64..1.3, 1 => -100.0f64..-3.0, 1 => Just(9.0)];
     let updates = prop_oneof![5i64..60, 50i64..90, 60i64..400];
     let settings = (any::<bool>(), 30u32..=90, prop_oneof![Just(0u32), 1u32..=10], 0u32..3, 1i64..500);
     (updates, prop::collection::vec(share, 1..4), settings).prop_map(
         move |(updates, shares, (full, threshold, hysteresis, settle, sample))| {
             let rate = |share: &f64| match *share {
-                0.0 => "none".to_owned(),
-                share => format!("{}/s", share * 1e6 / gap_us as f64 / shares.len() as f64),
+                0.0 => "\"none\"".to_owned(),
+                9.0 => "{\"period\": \"period\", \"else\": \"1/s\"}".to_owned(),
+                share if share < 0.0 => {
+                    let silence_us = 1_000.max((-share * gap_us as f64) as i64);
+                    format!("{{\"on_change\": {{\"silence_max\": \"{silence_us}us\"}}}}")
+                }
+                share => format!("\"{}/s\"", share * 1e6 / gap_us as f64 / shares.len() as f64),
             };
-            let streams = (0..).zip(&shares).map(|(n, share)| format!("\"s{n}\": \"{}\"", rate(share)));
+            let streams = (0..).zip(&shares).map(|(n, share)| format!("\"s{n}\": {}", rate(share)));
             let streams: Vec<String> = streams.collect();
             let warm_up = if full { "full" } else { "bound" };
             let settle = match settle {
@@ -54,7 +60,9 @@ fn any_type(gap_us: i64) -> impl Strategy<Value = TwinType> {
                 "any",
                 &format!(
                     r#"{{
-                        "properties": {{"t": {{"type": "double"}}}},
+                        "properties": {{
+                            "t": {{"type": "double"}}, "period": {{"type": "integer", "unit": "us"}}
+                        }},
                         "entanglement": {{
                             "window": "{}us", "desired_timeliness": "100ms", "sample": "{}us", {settle}
                             "threshold": {}, "hysteresis": {}, "warm_up": "{warm_up}"
@@ -72,12 +80,13 @@ fn any_type(gap_us: i64) -> impl Strategy<Value = TwinType> {
     )
 }
 
-/// Gap to the update before in gaps, lateness, stream, and whether it is live and may bind. Mostly
-/// even, with a pause now and then; mostly on time, live and binding.
+/// Gap to the update before in gaps, lateness, stream, whether it is live and may bind, and whether it is one of
+/// presence. Mostly even, with a pause now and then; mostly on time, live and binding.
 fn any_step() -> impl Strategy<Value = Step> {
     let gaps = prop_oneof![40 => 0.0f64..2.0, 3 => 2.0f64..30.0, 1 => 30.0f64..500.0];
     let late_us = prop_oneof![7 => Just(0i64), 1 => Just(150_000i64)];
-    (gaps, late_us, 0u16..3, prop::bool::weighted(0.97), prop::bool::weighted(0.97))
+    let presence = prop_oneof![30 => Just(None), 1 => Just(Some(false)), 1 => Just(Some(true))];
+    (gaps, late_us, 0u16..3, prop::bool::weighted(0.97), prop::bool::weighted(0.97), presence)
 }
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -89,7 +98,8 @@ fn any_case() -> impl Strategy<Value = Case> {
         let streams = definition.streams.len() as u16;
         let updates: Vec<Update> = steps
             .iter()
-            .map(|(gaps, late_us, stream, live, binds)| {
+            .enumerate()
+            .map(|(number, (gaps, late_us, stream, live, binds, presence))| {
                 at_us += (gaps * gap_us as f64) as i64;
                 Update {
                     physical_us: at_us - late_us,
@@ -97,7 +107,12 @@ fn any_case() -> impl Strategy<Value = Case> {
                     stream: stream % streams,
                     live: *live,
                     binds: *binds,
-                    ..Update::at(at_us, &[("t", 1.0.into())])
+                    presence: *presence,
+                    // Now and then the device says that it sends twice as often, or half.
+                    ..match number % 23 {
+                        0 => Update::at(at_us, &[("period", (gap_us * [1, 2][number / 23 % 2]).into())]),
+                        _ => Update::at(at_us, &[("t", 1.0.into())]),
+                    }
                 }
             })
             .collect();
@@ -139,8 +154,9 @@ fn run(case: &Case, look: Look, interrupts: impl Fn(usize) -> bool) -> Result<Ve
             source_lost("p", &mut twin, definition, update.digital_us, 7, &mut recorder);
         }
         apply("p", &mut twin, definition, update, matches!(look, Look::Always), &mut recorder);
-        let judged_us = next_judgement(&twin, &definition.terms);
-        let due_us = next_tick(&twin, &definition.terms, judged_us).map_or(NEVER_US, |(at_us, _)| at_us);
+        let judged_us = next_judgement(&twin, definition.terms_of(&twin));
+        let due_us =
+            next_tick(&twin, definition.terms_of(&twin), judged_us).map_or(NEVER_US, |(at_us, _)| at_us);
         if twin.handled.wake_us > due_us {
             let wake_us = twin.handled.wake_us;
             return Err(format!("after update {number}: woken at {wake_us}, and due at {due_us}"));

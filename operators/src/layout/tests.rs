@@ -36,7 +36,7 @@ fn rule_7_7_the_golden_layout() {
     let text = serde_json::to_string_pretty(&layout).expect("a layout is JSON");
     expect![[r#"
         {
-          "records": 3,
+          "records": 4,
           "types": [
             {
               "name": "press",
@@ -175,7 +175,7 @@ fn a_twin_that_does_not_fit_is_refused() {
         (
             |twin| {
                 twin.life_cycle = LifeCycle::default();
-                twin.life_cycle.heard(i64::MAX);
+                twin.life_cycle.heard(i64::MAX, crate::life_cycle::Reason::Heard);
             },
             "its life went on at no time",
         ),

@@ -10,6 +10,8 @@ const CAUSES = {
   silent: "silent (nothing arrives)",
   source_lost: "source lost (the engine cannot read the source)",
   never_heard: "never heard (known, but nothing has arrived yet)",
+  down: "down (its presence says so)",
+  was_down: "was down (it was down for a part of the window)",
   settling: "settling (too early to judge)",
 };
 export const MAX_ENTRIES = 200; // of any list

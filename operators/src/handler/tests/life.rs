@@ -249,3 +249,146 @@ fn rule_5_6_a_twin_that_is_done_is_ticked_no_more() {
     assert_eq!(recorder.lines.len(), 1);
     assert_eq!(twin.handled.wake_us, NEVER_US);
 }
+
+#[test]
+fn rules_4_3_and_5_4_down_lowers_availability_and_not_reliability() {
+    check(
+        press(r#""threshold": 0.75"#),
+        "
+        at 0s..10s every 1s quiet update t=1
+        at 10.5s down
+        at 11s quiet update t=1 late 1s
+        at 13.5s up
+        at 14s..30s every 1s quiet update t=1
+        ",
+        expect![[r#"
+            0s         lifecycle change 1 revision 1 unbound -> bound heard
+            0s         entanglement change 2 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 1.0, transport 0ms compute 0ms
+            3s         lifecycle change 3 revision 3 bound -> entangled fresh
+            3s         entanglement change 4 revision 3 T 1.000 R 1.000 odte 1.000, 3.0 of 3.0, transport 0ms compute 0ms
+            10s        entanglement change 5 revision 10 T 1.000 R 1.000 odte 1.000, 10.0 of 10.0, transport 0ms compute 0ms
+            10.5s      physical 12 device unobserved
+            10.5s      lifecycle change 6 revision 11 entangled -> unbound down
+            10.5s      entanglement change 7 revision 11 T 1.000 R 1.000 odte 1.000, 10.0 of 10.0, transport 0ms compute 0ms
+            13.5s      physical 14 device unobserved
+            13.5s      lifecycle change 8 revision 12 unbound -> bound up
+            13.5s      entanglement change 9 revision 12 T 1.000 R 1.000 A 0.700 odte 0.700, 8.0 of 7.0, transport 125ms compute 0ms
+            16.5s      lifecycle change 10 revision 15 bound -> disentangled stale
+            16.5s      entanglement change 11 revision 15 T 1.000 R 1.000 A 0.700 odte 0.700, 8.0 of 7.0, transport 125ms compute 0ms
+            20s        entanglement change 12 revision 18 T 1.000 R 1.000 A 0.700 odte 0.700, 8.0 of 7.0, transport 125ms compute 0ms
+            21s        lifecycle change 13 revision 19 disentangled -> entangled fresh
+            21s        entanglement change 14 revision 19 T 1.000 R 1.000 A 0.750 odte 0.750, 8.0 of 7.5, transport 125ms compute 0ms
+            30s        entanglement change 15 revision 28 T 1.000 R 1.000 odte 1.000, 10.0 of 10.0, transport 0ms compute 0ms
+        "#]],
+    );
+}
+
+#[test]
+fn rule_5_1_presence_binds_a_twin_that_says_nothing() {
+    check(
+        press(""),
+        "at 0s down\nat 1s up\nat 2s up\nat 60s tick",
+        expect![[r#"
+        0s         physical 1 device unobserved
+        1s         physical 2 device unobserved
+        1s         lifecycle change 1 revision 0 unbound -> bound up
+        1s         entanglement change 2 revision 0 T 0.000 R 0.000 odte 0.000, 0.0 of 1.0, nothing in the window
+        2s         physical 3 device unobserved
+        4s         lifecycle change 3 revision 0 bound -> disentangled stale
+        4s         entanglement change 4 revision 0 T 0.000 R 0.000 odte 0.000, 0.0 of 3.0, nothing in the window
+        10s        entanglement change 5 revision 0 T 0.000 R 0.000 odte 0.000, 0.0 of 9.0, nothing in the window
+        12.000001s lifecycle change 6 revision 0 disentangled -> unbound silent
+        12.000001s entanglement change 7 revision 0 T 0.000 R 0.000 odte 0.000, 0.0 of 10.0, nothing in the window
+    "#]],
+    );
+}
+
+#[test]
+fn rule_5_4_an_update_after_a_down_binds_again() {
+    check(
+        press(""),
+        "
+        at 0s..10s every 1s quiet update t=1
+        at 10.5s down
+        at 12s..15s every 1s quiet update t=1
+        ",
+        expect![[r#"
+            0s         lifecycle change 1 revision 1 unbound -> bound heard
+            0s         entanglement change 2 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 1.0, transport 0ms compute 0ms
+            3s         lifecycle change 3 revision 3 bound -> entangled fresh
+            3s         entanglement change 4 revision 3 T 1.000 R 1.000 odte 1.000, 3.0 of 3.0, transport 0ms compute 0ms
+            10s        entanglement change 5 revision 10 T 1.000 R 1.000 odte 1.000, 10.0 of 10.0, transport 0ms compute 0ms
+            10.5s      physical 12 device unobserved
+            10.5s      lifecycle change 6 revision 11 entangled -> unbound down
+            10.5s      entanglement change 7 revision 11 T 1.000 R 1.000 odte 1.000, 10.0 of 10.0, transport 0ms compute 0ms
+            12s        lifecycle change 8 revision 12 unbound -> bound heard
+            12s        entanglement change 9 revision 12 T 1.000 R 1.000 A 0.850 odte 0.850, 10.0 of 8.5, transport 0ms compute 0ms
+            15s        lifecycle change 10 revision 14 bound -> entangled fresh
+            15s        entanglement change 11 revision 14 T 1.000 R 1.000 A 0.850 odte 0.850, 9.0 of 8.5, transport 0ms compute 0ms
+        "#]],
+    );
+}
+
+#[test]
+fn rule_4_5_a_door_that_reports_on_change_stays_entangled_in_silence() {
+    check(
+        press_with("", r#"{"door": {"on_change": {"silence_max": "60s"}}}"#),
+        "
+        at 0s update t=1
+        at 59s tick
+        at 61s tick
+        at 700s tick
+        ",
+        expect![[r#"
+            0s         physical 1 device
+            0s         state update 1 revision 1 changed [t f] odte 1.00 bound
+            0s         lifecycle change 1 revision 1 unbound -> bound heard
+            0s         entanglement change 2 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 0.0, transport 0ms compute 0ms
+            10s        lifecycle change 3 revision 1 bound -> entangled fresh
+            10s        entanglement change 4 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 0.0, transport 0ms compute 0ms
+            10s        entanglement change 5 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 0.0, transport 0ms compute 0ms
+            60.000001s lifecycle change 6 revision 1 entangled -> disentangled stale
+            60.000001s entanglement change 7 revision 1 T 1.000 R 0.000 odte 0.000, 0.0 of 1.0, nothing in the window
+            600.000001s lifecycle change 8 revision 1 disentangled -> unbound silent
+            600.000001s entanglement change 9 revision 1 T 1.000 R 0.000 odte 0.000, 0.0 of 1.0, nothing in the window
+        "#]],
+    );
+}
+
+#[test]
+fn rule_4_5_a_rate_follows_a_property() {
+    let definition = twin_type(
+        "press",
+        r#"{
+            "properties": {"t": {"type": "double"}, "period": {"type": "integer", "unit": "ms"}},
+            "entanglement": {"window": "10s", "threshold": 0.8, "desired_timeliness": "1s"},
+            "streams": {"a": {"period": "period"}}
+        }"#,
+    );
+    check(
+        definition,
+        "
+        at 0s quiet update t=1
+        at 1s quiet update period=1000
+        at 2s..10s every 1s quiet update t=1
+        at 11s quiet update period=5000
+        at 16s quiet update t=1
+        at 21s quiet update period=500
+        at 24s tick
+        ",
+        expect![[r#"
+            0s         lifecycle change 1 revision 1 unbound -> bound heard
+            0s         entanglement change 2 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 0.0, transport 0ms compute 0ms
+            0s         lifecycle change 3 revision 1 bound -> entangled fresh
+            0s         entanglement change 4 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 0.0, transport 0ms compute 0ms
+            10s        entanglement change 5 revision 10 T 1.000 R 1.000 odte 1.000, 10.0 of 9.0, transport 0ms compute 0ms
+            20s        entanglement change 6 revision 13 T 1.000 R 1.000 odte 1.000, 3.0 of 2.8, transport 0ms compute 0ms
+            20.000001s lifecycle change 7 revision 13 entangled -> disentangled stale
+            20.000001s entanglement change 8 revision 13 T 1.000 R 0.714 odte 0.714, 2.0 of 2.8, transport 0ms compute 0ms
+            20.375s    lifecycle change 9 revision 13 disentangled -> entangled fresh
+            20.375s    entanglement change 10 revision 13 T 1.000 R 0.800 odte 0.800, 2.0 of 2.5, transport 0ms compute 0ms
+            21.277778s lifecycle change 11 revision 14 entangled -> disentangled stale
+            21.277778s entanglement change 12 revision 14 T 1.000 R 0.800 odte 0.800, 2.0 of 2.5, transport 0ms compute 0ms
+        "#]],
+    );
+}
