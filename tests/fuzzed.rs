@@ -1,8 +1,10 @@
-//! What the fuzz target checks, over its corpus and over what chance makes of that: any payload is events and dead
-//! letters, and breaks nothing. `cargo +nightly fuzz run decode` goes on where this stops.
+//! What the fuzz targets check, over their corpora and over what chance makes of those: any payload is events and dead
+//! letters, and breaks nothing. `cargo +nightly fuzz run decode` and `.. sparkplug` go on where this stops.
 
 #[path = "../fuzz/fuzz_targets/check.rs"]
 mod check;
+#[path = "../fuzz/fuzz_targets/sparkplug_check.rs"]
+mod sparkplug_check;
 
 use std::fs;
 use std::path::Path;
@@ -19,35 +21,43 @@ const TOKENS: [&[u8]; 16] = [
     b"null", b"\xff",
 ];
 
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
+/// Of each target, the payloads that it begins with, how many there are at least, and what it checks.
+const TARGETS: [(&str, usize, fn(&[u8])); 2] =
+    [("decode", 20, check::check), ("sparkplug", 16, sparkplug_check::check)];
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     archive::files(&folder).iter().map(|file| fs::read(file).expect("the corpus can be read")).collect()
 }
 
 /// Says which payload it was, where one breaks a promise.
-fn check(payload: &[u8]) {
-    let checked = std::panic::catch_unwind(|| check::check(payload));
+fn check(target: fn(&[u8]), payload: &[u8]) {
+    let checked = std::panic::catch_unwind(|| target(payload));
     assert!(checked.is_ok(), "the payload \"{}\"", payload.escape_ascii());
 }
 
 #[test]
-fn the_corpus_keeps_the_promises() {
-    let corpus = corpus();
-    assert!(corpus.len() >= 20, "the corpus is there: {}", corpus.len());
-    corpus.iter().for_each(|payload| check(payload));
+fn the_corpora_keep_the_promises() {
+    for (name, least, target) in TARGETS {
+        let corpus = corpus(name);
+        assert!(corpus.len() >= least, "the corpus of {name} is there: {}", corpus.len());
+        corpus.iter().for_each(|payload| check(target, payload));
+    }
 }
 
 #[test]
-fn what_chance_makes_of_the_corpus_keeps_them() {
-    let corpus = corpus();
-    let mut chance = Chance::new(8);
-    for payload in &corpus {
-        for _ in 0..CHANGED {
-            let mut changed = payload.clone();
-            for _ in 0..=chance.below(4) {
-                change(&mut changed, &corpus, &mut chance);
+fn what_chance_makes_of_the_corpora_keeps_them() {
+    for (name, _, target) in TARGETS {
+        let corpus = corpus(name);
+        let mut chance = Chance::new(8);
+        for payload in &corpus {
+            for _ in 0..CHANGED {
+                let mut changed = payload.clone();
+                for _ in 0..=chance.below(4) {
+                    change(&mut changed, &corpus, &mut chance);
+                }
+                check(target, &changed);
             }
-            check(&changed);
         }
     }
 }

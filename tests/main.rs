@@ -6,6 +6,7 @@
 //! - `functions`: functions that are called outside: recorded, live, killed, failing
 //! - `fuzzed`: what the fuzz target checks, over its corpus and what chance makes of it
 //! - `mqtt`: against a real mosquitto
+//! - `sparkplug`: edge nodes of Sparkplug on a real mosquitto
 //! - `kafka`: the real Kafka of this suite
 //! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
 //! - `page`: the page for the browser, in a real one
@@ -21,6 +22,9 @@ mod cases;
 mod command;
 mod crash;
 mod definition;
+#[path = "../operators/src/decode/sparkplug/encoder.rs"]
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod encoder;
 mod functions;
 mod fuzzed;
 mod generated;
@@ -33,4 +37,5 @@ mod page;
 mod resumed;
 mod server;
 mod simulation;
+mod sparkplug;
 mod tidy;

@@ -64,6 +64,28 @@ pub struct Share {
     pub processes: usize,
 }
 
+/// A message to the devices behind a source, by the source's own connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where to.
+    pub topic: String,
+    /// What.
+    pub payload: Vec<u8>,
+}
+
+/// The way back from the lanes of a source to its devices. It promises nothing: a request that is lost is made again
+/// by who still wants an answer.
+#[derive(Clone)]
+pub struct WayBack(Arc<StopSignal>);
+
+impl WayBack {
+    /// Has a request published, at once and at most once; `false` where so many wait that it is dropped. Of the
+    /// sources, MQTT's publish.
+    pub fn send(&self, request: Request) -> bool {
+        self.0.put_request(request)
+    }
+}
+
 /// How long dropping a handle waits for the source's thread.
 const JOIN_MAX: Duration = Duration::from_secs(5);
 
@@ -100,6 +122,8 @@ pub struct SourceStats {
     pub repeats: AtomicU64,
     /// Messages that the bus removed before they were taken.
     pub gone: AtomicU64,
+    /// Requests to its devices that were published.
+    pub requests: AtomicU64,
     /// How many records of each partition are not taken yet, where the source has partitions.
     lags: Mutex<BTreeMap<String, u64>>,
     /// Whether its journal is full, and the source waits for a checkpoint.
@@ -141,6 +165,11 @@ impl SourceHandle {
     /// Asks the source to end; it then puts `End` into its lanes and closes them. Returns at once.
     pub fn stop(&self) {
         self.stop.ask();
+    }
+
+    /// The way back to its devices.
+    pub fn way_back(&self) -> WayBack {
+        WayBack(self.stop.clone())
     }
 
     /// Asks for a boundary in every lane, for the checkpoint with this number (from 1 on). Returns at

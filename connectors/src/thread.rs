@@ -2,6 +2,8 @@
 
 use crate::place::Place;
 use crate::queue::Waker;
+use crate::source::Request;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tracing::error;
+
+/// Requests to devices that may wait until the source's thread takes them.
+const REQUESTS_MAX: usize = 1_024;
 
 /// How far a source is in checkpoints.
 #[derive(Clone, Default)]
@@ -27,6 +32,8 @@ pub(crate) struct StopSignal {
     boundary: AtomicU64,
     committed: Mutex<Committed>,
     has_committed: AtomicBool,
+    requests: Mutex<VecDeque<Request>>,
+    has_requests: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -67,6 +74,28 @@ impl StopSignal {
             return None;
         }
         Some(self.committed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Hands a source a request to its devices; `false` where too many wait already.
+    pub(crate) fn put_request(&self, request: Request) -> bool {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.len() >= REQUESTS_MAX {
+            return false;
+        }
+        requests.push_back(request);
+        drop(requests);
+        self.has_requests.store(true, Ordering::SeqCst);
+        self.wake();
+        true
+    }
+
+    /// Takes the requests that wait, oldest first.
+    pub(crate) fn take_requests(&self) -> VecDeque<Request> {
+        // Looked at first, as this is done in the loops of sources.
+        if !self.has_requests.load(Ordering::SeqCst) || !self.has_requests.swap(false, Ordering::SeqCst) {
+            return VecDeque::new();
+        }
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn wake(&self) {

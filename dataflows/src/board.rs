@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use connectors::place::Place;
 use timely::scheduling::Activator;
 
-use crate::checkpoint::Committed;
+use crate::checkpoint::{Committed, Memories};
 use crate::control::Boundary;
 
 /// Instead of a boundary's number: the end of all sources.
@@ -38,6 +38,8 @@ pub struct Board {
     /// with this number, or after the end ([`END`]), each with the number of its source; none where a source
     /// ended without saying so.
     pub marks: BTreeMap<u64, Marks>,
+    /// What these lanes remember of what came before it.
+    pub memories: BTreeMap<u64, Memories>,
     /// A checkpoint was committed.
     pub committed: Option<Committed>,
     /// Activates the physical event handler, for what it reads here.

@@ -18,7 +18,7 @@ use timely::scheduling::{Activator, SyncActivator};
 
 use crate::ask::{Answered, Collecting, LAST, PartOfReply, Question};
 use crate::board::{Board, END, Marks};
-use crate::checkpoint::PartMessage;
+use crate::checkpoint::{Memories, PartMessage};
 use crate::control::{Boundary, Control};
 use crate::epoch;
 use crate::look::{Look, Looked};
@@ -369,7 +369,8 @@ impl Chain {
         self.number = boundary.number;
         self.is_over = boundary.last;
         // A recorder that has ended has raised the alarm.
-        let _ = self.recorder.send_over_bound(PartMessage::Begin(boundary, self.marks(boundary.number)));
+        let (marks, memories) = self.marks(boundary.number);
+        let _ = self.recorder.send_over_bound(PartMessage::Begin(boundary, marks, memories));
         self.twins.cut(self.recorder.clone());
         self.twins.digital.boundary(boundary);
         while boundary.last && self.twins.is_writing() {
@@ -379,10 +380,11 @@ impl Chain {
 
     /// Where the sources of this worker's lanes are cut. Their handler has noted it before it let time go on
     /// to the boundary; lanes that ended before they were cut are cut by their end.
-    fn marks(&self, number: u64) -> Marks {
+    fn marks(&self, number: u64) -> (Marks, Memories) {
         let mut board = self.board.borrow_mut();
         let marks = board.marks.remove(&number).or_else(|| board.marks.get(&END).cloned());
-        marks.unwrap_or_else(|| Some(Vec::new()))
+        let memories = board.memories.remove(&number).or_else(|| board.memories.get(&END).cloned());
+        (marks.unwrap_or_else(|| Some(Vec::new())), memories.unwrap_or_default())
     }
 
     /// Works off the stashed events before an instant; `false` where it has to wait for answers first.

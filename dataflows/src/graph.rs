@@ -40,7 +40,7 @@ use timely::scheduling::SyncActivator;
 use crate::ask::{Answered, Replies};
 use crate::board::Board;
 use crate::chain::{Chain, ChainParts, Frontiers};
-use crate::checkpoint::{self, CommitParts, CommitterPort, Mailbox, Part, PartMessage};
+use crate::checkpoint::{self, CommitParts, CommitterPort, Mailbox, Memories, Part, PartMessage};
 use crate::control::{Addressed, Command};
 use crate::digital::Delivery;
 use crate::engine::Alive;
@@ -72,6 +72,8 @@ pub struct Parts {
     pub sources: Vec<(u16, SourceHandle)>,
     /// Where sources that were left alone are to go on, each with its number; on the first worker.
     pub parked: Vec<(u16, Place)>,
+    /// What their decoders remember.
+    pub parked_memories: Memories,
     /// How many workers have lanes, in all processes.
     pub workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -127,6 +129,7 @@ pub fn build(scope: Scope<'_, u64>, parts: Parts, alive: Alive, wake: impl FnOnc
         lanes: parts.lanes,
         sources: parts.sources,
         parked: parts.parked,
+        parked_memories: parts.parked_memories,
         workers_with_lanes: parts.workers_with_lanes,
         commands: parts.commands,
         router: Router::new(scope.peers()),

@@ -25,8 +25,8 @@ use timely::scheduling::SyncActivator;
 use crate::ask::Question;
 use crate::board::{Board, END};
 use crate::chain::Letters;
-use crate::checkpoint::Committed;
 use crate::checkpoint::committer::{CheckpointPhase, CheckpointStats};
+use crate::checkpoint::{Committed, Memories};
 use crate::control::{Addressed, Boundary, Command, Control};
 use crate::epoch;
 use crate::ingest::{Lane, Progress, Yield};
@@ -49,6 +49,8 @@ pub(crate) struct PhysicalEventHandler {
     pub(crate) sources: Vec<(u16, SourceHandle)>,
     /// Where sources that were left alone are to go on, each with its number; on the first worker.
     pub(crate) parked: Vec<(u16, Place)>,
+    /// What their decoders remember.
+    pub(crate) parked_memories: Memories,
     /// How many workers have lanes, in all processes.
     pub(crate) workers_with_lanes: usize,
     /// What the process asks, on its first worker.
@@ -447,10 +449,14 @@ impl PhysicalEventHandler {
     }
 
     /// Notes for the checkpoint what the source of each lane must be started from.
-    fn mark(&self, number: u64, next: impl Fn(&Lane) -> Option<Place>) {
+    fn mark(&mut self, number: u64, next: impl Fn(&Lane) -> Option<Place>) {
         let lanes = self.lanes.iter().map(|lane| Some((lane.source, next(lane)?)));
         let marks = lanes.chain(self.parked.iter().cloned().map(Some)).collect();
-        self.board.borrow_mut().marks.insert(number, marks);
+        let memories = self.lanes.iter_mut().map(|lane| (lane.source, lane.take_memory(number)));
+        let memories = memories.chain(self.parked_memories.iter().cloned()).collect();
+        let mut board = self.board.borrow_mut();
+        board.marks.insert(number, marks);
+        board.memories.insert(number, memories);
     }
 
     /// Whether no worker has anything more to tell: all lanes have ended, or there never was one

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use connectors::message::{Intake, RawMessage};
 use connectors::place::Place;
 use connectors::queue::Receiver;
+use connectors::source::{Request, WayBack};
 use operators::batch::EventBatch;
-use operators::decode::{DeadLetter, Decoder, Message};
+use operators::decode::{DeadLetter, Decoder, Memory, Message};
 use operators::time::ArrivalTime;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::control::Control;
 use crate::epoch;
@@ -43,6 +44,8 @@ pub struct Lane {
     name: String,
     receiver: Receiver<Intake>,
     decoder: Decoder,
+    /// What the decoder says to the devices goes there.
+    way_back: Option<WayBack>,
     admission: Admission,
     intake: Vec<Intake>,
     time: TimeMode,
@@ -54,6 +57,8 @@ pub struct Lane {
     next: Place,
     /// What its source must be started from to have what it did not hand over, once it has ended.
     end: Option<Place>,
+    /// What its decoder remembered at that cut, and at the end.
+    memories: [Memory; 2],
     /// Positions that are not taken any more (rule 7.8).
     quarantined: Arc<BTreeSet<u64>>,
     /// The engine time up to which all is told, for recorded sources.
@@ -121,6 +126,7 @@ impl Lane {
             name: name.to_owned(),
             receiver,
             decoder,
+            way_back: None,
             admission: Admission::new(limits.in_flight_bytes_max),
             intake: Vec::new(),
             time,
@@ -128,6 +134,7 @@ impl Lane {
             number: 0,
             next: Place::default(),
             end: None,
+            memories: Default::default(),
             quarantined,
             told: 0,
             has_ended: false,
@@ -146,6 +153,11 @@ impl Lane {
     /// Has the worker told when there is something to do.
     pub fn set_waker(&self, waker: connectors::queue::Waker) {
         self.receiver.set_waker(waker);
+    }
+
+    /// Has what its decoder says to the devices sent there.
+    pub fn set_way_back(&mut self, way_back: WayBack) {
+        self.way_back = Some(way_back);
     }
 
     /// Whether nothing more will come.
@@ -185,6 +197,11 @@ impl Lane {
     /// which has cut the lane, or came after its end; none where it ended without saying so.
     pub fn mark(&self, number: u64) -> Option<Place> {
         if self.number == number { Some(self.next.clone()) } else { self.end.clone() }
+    }
+
+    /// Takes what its decoder remembered where [`Lane::mark`] says.
+    pub fn take_memory(&mut self, number: u64) -> Memory {
+        std::mem::take(&mut self.memories[usize::from(self.number != number)])
     }
 
     /// What its source must be started from to have what it did not hand over, once it has ended.
@@ -314,8 +331,12 @@ impl Lane {
                 buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
             }
             Intake::Advance { to_us } => self.told = self.told.max(to_us.max(0) as u64),
-            Intake::Boundary { number, next } => (self.number, self.next) = (number, next),
+            Intake::Boundary { number, next } => {
+                (self.number, self.next) = (number, next);
+                self.memories[0] = self.decoder.memory();
+            }
             Intake::End { newest_us, next } => {
+                self.memories[1] = self.decoder.memory();
                 (self.has_ended, self.end) = (true, Some(next));
                 buffer.control.push(Control::Drained { newest_us });
             }
@@ -356,6 +377,13 @@ impl Lane {
             buffer.dead_letters_dropped += self.letters_max.enforce(at, &mut buffer.dead_letters);
         }
         quarantine::take_in_hand(None);
+        for operators::decode::Request { topic, payload } in self.decoder.take_requests() {
+            let is_sent = self.way_back.as_ref().is_some_and(|way| way.send(Request { topic, payload }));
+            if !is_sent {
+                // It is made again while there is reason for it, and each time there is a dead letter that says why.
+                debug!(source = %self.name, "request to a device dropped");
+            }
+        }
         raw.topic.len() + raw.payload.len()
     }
 }

@@ -29,8 +29,8 @@ use crate::calls::{Calls, Handover, OpenFunctions};
 use crate::checkpoint::committer::{self, CheckpointStats, CommitterSetup};
 use crate::checkpoint::manifest::OutboxPart;
 use crate::checkpoint::recorder::{self, RecorderSetup};
-use crate::checkpoint::restore;
 use crate::checkpoint::{CommitterPort, Mailbox, Manifest, Part, PartMessage};
+use crate::checkpoint::{memory, restore};
 use crate::control::Command;
 use crate::digital::Digital;
 use crate::graph::Parts;
@@ -123,6 +123,7 @@ impl Shares {
                 lanes: Vec::new(),
                 sources: Vec::new(),
                 parked: Vec::new(),
+                parked_memories: Vec::new(),
                 // A source has a lane for each worker of the processes that read it.
                 workers_with_lanes: if has_shared_sources { self.peers } else { self.workers },
                 commands: commands.take(),
@@ -305,13 +306,23 @@ impl Shares {
     }
 
     /// Leaves the sources alone, and keeps where they are to go on.
-    pub(crate) fn park_sources(&self, parts: &mut [WorkerParts]) {
+    pub(crate) fn park_sources(
+        &self,
+        sources: Vec<SourcePlan>,
+        parts: &mut [WorkerParts],
+    ) -> Result<(), RunError> {
         for part in parts.iter_mut().flatten() {
             part.0.workers_with_lanes = 0;
         }
         if let Some(Some((first, _))) = parts.first_mut() {
             first.parked = (0u16..).zip(self.source_names.iter().map(|name| self.next(name))).collect();
+            let records = self.memories()?;
+            for (number, SourcePlan { name, mut decoder, .. }) in (0u16..).zip(sources) {
+                memory::restore(&mut decoder, &name, &records, |_| true);
+                first.parked_memories.push((number, decoder.memory()));
+            }
         }
+        Ok(())
     }
 
     /// Opens the sources of this process, from where the checkpoint says, and deals their lanes out to the
@@ -321,18 +332,20 @@ impl Shares {
         sources: Vec<SourcePlan>,
         parts: &mut [WorkerParts],
     ) -> Result<(), RunError> {
+        let records = self.memories()?;
         let quarantine = Quarantine::read(&*self.disk, &self.data.join(quarantine::FOLDER), &self.job);
         for (number, source) in sources.into_iter().enumerate() {
             let SourcePlan { name, decoder, is_shared, open } = source;
             if !is_shared && self.first_worker > 0 {
                 continue;
             }
+            let lane_of = self.lane_of(&decoder);
             let setup = SourceSetup {
                 filters: decoder.filters(),
                 headers: decoder.headers().to_vec(),
                 share: Share { process: self.first_worker / self.workers, processes: self.processes },
                 lanes: self.workers,
-                lane_of: self.lane_of(&decoder),
+                lane_of: lane_of.clone(),
                 clock: self.clock.clone(),
                 next: self.next(&name),
                 until_us: self.until_us,
@@ -354,24 +367,31 @@ impl Shares {
                 priority: self.limits.priority,
                 quotas: self.quotas.clone(),
             };
-            for (lane, part) in lanes.into_iter().zip(parts.iter_mut()) {
+            let count = lanes.len();
+            for (index, (lane, part)) in lanes.into_iter().zip(parts.iter_mut()).enumerate() {
                 let Some((part, _)) = part else { continue };
-                let quarantined = quarantine.of(&name);
-                part.lanes.push(Lane::new(
-                    number as u16,
-                    &name,
-                    lane,
-                    decoder.clone(),
-                    self.time,
-                    limits.clone(),
-                    quarantined,
-                ));
+                let (quarantined, limits) = (quarantine.of(&name), limits.clone());
+                let mut decoder = decoder.clone();
+                memory::restore(&mut decoder, &name, &records, |topic| {
+                    lane_of(topic.as_bytes()) % count == index
+                });
+                let mut lane = Lane::new(number as u16, &name, lane, decoder, self.time, limits, quarantined);
+                lane.set_way_back(handle.way_back());
+                part.lanes.push(lane);
             }
             if let Some(Some((first, _))) = parts.first_mut() {
                 first.sources.push((number as u16, handle));
             }
         }
         Ok(())
+    }
+
+    /// What decoders remembered at the checkpoint, by their sources.
+    fn memories(&self) -> Result<memory::Records, RunError> {
+        match &self.state {
+            Some(state) => Ok(memory::read(&*self.store, &state.manifest)?),
+            None => Ok(memory::Records::new()),
+        }
     }
 
     /// Where a source goes on.

@@ -166,7 +166,7 @@ fn install(engine: &Engine, plan: Plan, options: RunOptions, begin: Begin) -> Re
     shares.restore(&mut parts)?;
     shares.enroll(&mut parts);
     match options.is_parked {
-        true => shares.park_sources(&mut parts),
+        true => shares.park_sources(plan.sources, &mut parts)?,
         false => shares.open_sources(plan.sources, &mut parts)?,
     }
     let reporter = Arc::new(Reporter {

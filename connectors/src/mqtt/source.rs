@@ -344,6 +344,7 @@ impl Source {
             return Err(Ended::Stopped);
         }
         self.acknowledge()?;
+        self.publish_requests();
         if let Some(told) = self.stop.take_committed() {
             self.truncate(told.released.number());
         }

@@ -260,6 +260,7 @@ impl Committer {
             parts: self.setup.parts.clone(),
             archive: parts.iter().map(|part| part.archive.clone()).collect(),
             outboxes: self.setup.unsent.clone(),
+            memories: parts.iter().filter_map(|part| part.memory.clone()).collect(),
         }
     }
 

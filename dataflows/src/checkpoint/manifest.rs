@@ -5,6 +5,7 @@
 //!   manifests/<generation>-<number>.manifest    head | length u32 | crc u32 | JSON
 //!   parts/<generation>-<number>-<worker>.part   records of twins (connectors::parts)
 //!   parts/..-<worker>-outbox-<sink>.part        messages to send (connectors::outbox)
+//!   parts/..-<worker>-memory.part               what decoders remember (checkpoint::memory)
 //! ```
 //! Names sort in the order of the checkpoints.
 
@@ -84,6 +85,9 @@ pub struct Manifest {
     /// What goes out exactly once and was not known to be sent, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outboxes: Vec<OutboxPart>,
+    /// Objects with what decoders remember, by the numbers of the sources; none in older checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<PartInfo>,
 }
 
 /// Messages of a checkpoint that go out through a sink once it holds (rule 7.3).
@@ -123,9 +127,10 @@ impl Manifest {
         serde_json::from_slice(json).map_err(|error| FormatError::Damaged(error.to_string()))
     }
 
-    /// All its objects: those with twins, and those with messages.
+    /// All its objects: those with twins, those with messages, and those with what decoders remember.
     pub fn objects(&self) -> impl Iterator<Item = &PartInfo> {
-        self.parts.iter().chain(self.outboxes.iter().map(|outbox| &outbox.part))
+        let outboxes = self.outboxes.iter().map(|outbox| &outbox.part);
+        self.parts.iter().chain(outboxes).chain(&self.memories)
     }
 
     /// Bytes of its objects.
@@ -152,6 +157,11 @@ pub fn part_name(id: CheckpointId, worker: usize) -> String {
 /// The name of the object with a worker's messages for a sink.
 pub fn outbox_name(id: CheckpointId, worker: usize, sink: u16) -> String {
     format!("{PARTS}{:010}-{:010}-{worker}-outbox-{sink}.part", id.generation, id.number)
+}
+
+/// The name of the object with what the decoders of a worker remember.
+pub fn memory_name(id: CheckpointId, worker: usize) -> String {
+    format!("{PARTS}{:010}-{:010}-{worker}-memory.part", id.generation, id.number)
 }
 
 /// The name of the object that all before a checkpoint, and itself, are merged into.
@@ -183,6 +193,7 @@ mod tests {
             }],
             archive: Vec::new(),
             outboxes: Vec::new(),
+            memories: Vec::new(),
         }
     }
 

@@ -19,6 +19,7 @@
 pub mod committer;
 pub mod inspect;
 pub mod manifest;
+pub mod memory;
 pub mod recorder;
 pub mod restore;
 mod streams;
@@ -37,14 +38,15 @@ use crate::board::Marks;
 use crate::control::Boundary;
 
 pub use manifest::{CheckpointId, Manifest, SourceMark};
+pub use memory::Memories;
 pub use streams::CommitterPort;
 pub(crate) use streams::{CommitParts, commit};
 
 /// What a recorder learns of its worker's part of a checkpoint.
 #[derive(Debug)]
 pub enum PartMessage {
-    /// The worker has cut, and its lanes have come to these places.
-    Begin(Boundary, Marks),
+    /// The worker has cut; its lanes have come to these places, and remember this.
+    Begin(Boundary, Marks, Memories),
     /// Twins of one bin.
     Block {
         /// Number of the bin.
@@ -131,6 +133,8 @@ pub struct Part {
     pub twins: u64,
     /// Where the sources of the worker's lanes go on, by their numbers; none where one does not say.
     pub marks: Marks,
+    /// The object with what the lanes of the worker remember; none where they remember nothing.
+    pub memory: Option<PartInfo>,
     /// What goes out exactly once.
     pub outboxes: Vec<Outbox>,
 }

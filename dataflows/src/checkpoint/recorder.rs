@@ -17,7 +17,8 @@ use connectors::parts::{PartInfo, PartWriter};
 use connectors::queue::{self, Sender};
 use connectors::store::Store;
 
-use super::manifest::{CheckpointId, outbox_name, part_name};
+use super::manifest::{CheckpointId, memory_name, outbox_name, part_name};
+use super::memory;
 use super::{Mailbox, Outbox, Part, PartMessage};
 use crate::board::Marks;
 use crate::control::Boundary;
@@ -82,6 +83,7 @@ struct OpenOutbox {
 struct Pending {
     boundary: Boundary,
     marks: Marks,
+    memory: Option<PartInfo>,
     object: Option<PartWriter>,
     written: Option<(Option<PartInfo>, Vec<Option<i64>>, u64)>,
     archive: Option<ArchivePart>,
@@ -117,7 +119,12 @@ impl Recorder {
     /// between checkpoints is the last word of a run that ends.
     fn take(&mut self, message: PartMessage) -> io::Result<()> {
         match message {
-            PartMessage::Begin(boundary, marks) => self.pending.push_back(Pending::new(boundary, marks)),
+            PartMessage::Begin(boundary, marks, memories) => {
+                let id = CheckpointId { generation: self.setup.generation, number: boundary.number };
+                let name = memory_name(id, self.setup.worker);
+                let memory = memory::write(&*self.setup.store, &name, &memories)?;
+                self.pending.push_back(Pending { memory, ..Pending::new(boundary, marks) });
+            }
             PartMessage::Block { bin, count, records } => {
                 let Some(part) = self.pending.back_mut() else { return Ok(()) };
                 let object = match &mut part.object {
@@ -205,8 +212,8 @@ impl Recorder {
             Some(Outbox { sink, process, part: info, sent: handle.sent() })
         };
         let outboxes = part.outboxes.into_iter().filter_map(outbox).collect();
-        let (worker, marks) = (self.setup.worker as u32, part.marks);
-        Some(Part { number, at_us, last, worker, object, archive, lost_us, twins, marks, outboxes })
+        let (worker, marks, memory) = (self.setup.worker as u32, part.marks, part.memory);
+        Some(Part { number, at_us, last, worker, object, archive, lost_us, twins, marks, memory, outboxes })
     }
 }
 
@@ -215,6 +222,7 @@ impl Pending {
         Self {
             boundary,
             marks,
+            memory: None,
             object: None,
             written: None,
             archive: None,

@@ -11,7 +11,7 @@ fn decoders() {
         (
             from,
             "        decode: xml\n        properties: {t: /t}",
-            "15:17 unknown word `xml` (there are: csv, json, senml, value)",
+            "15:17 unknown word `xml` (there are: csv, json, senml, sparkplug_b, value)",
         ),
         (
             from,
@@ -21,7 +21,12 @@ fn decoders() {
         (
             from,
             "        decode: sparkplug_b\n        properties: {t: /t}",
-            "15:17 `sparkplug_b` comes later; this version does not do it (leave `sparkplug_b` out for now)",
+            "13:9 the topics of Sparkplug are known (leave `topics` out: the group says them)",
+        ),
+        (
+            from,
+            "        group: plant7\n        properties: {t: /t}",
+            "15:16 `group` is of Sparkplug, and the stream has `decode: json` (leave `group` out, or write decode: sparkplug_b)",
         ),
         (
             from,
@@ -31,7 +36,7 @@ fn decoders() {
         (
             from,
             "        decode: [json]\n        properties: {t: /t}",
-            "15:9 a list is not one of: json, senml, csv, value (write one of: json, senml, csv, value)",
+            "15:9 a list is not one of: json, senml, csv, value, sparkplug_b (write one of: json, senml, csv, value, sparkplug_b)",
         ),
         (
             from,

@@ -82,8 +82,8 @@ fn read_the_same(definition: &Definition, one: &str, other: &str) -> bool {
     let patterns = |name: &str| -> Vec<TopicPattern> {
         streams(definition)
             .filter(|(.., stream)| stream.from == name)
-            .flat_map(|(.., stream)| &stream.topics)
-            .filter_map(|topic| TopicPattern::parse(topic, Bus::Records).ok())
+            .flat_map(|(.., stream)| stream.topics())
+            .filter_map(|topic| TopicPattern::parse(&topic, Bus::Records).ok())
             .collect()
     };
     let others = patterns(other);

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use operators::bus::Bus;
-use operators::decode::{Route, StreamPlan, StreamSettings};
+use operators::decode::{DecodeSettings, Route, StreamPlan, StreamSettings};
 use operators::entanglement::Terms;
 use operators::functions::{FunctionSpec, Functions};
 use operators::model::STREAMS_MAX;
@@ -42,10 +42,9 @@ pub(super) fn check_shared_topics(
 ) {
     for routes in routes {
         for (index, route) in routes.iter().enumerate() {
-            let shared = routes[..index].iter().find(|other| {
-                let overlaps = |pattern| other.plan.patterns().iter().any(|one| one.overlaps(pattern));
-                other.twin_type != route.twin_type && route.plan.patterns().iter().any(overlaps)
-            });
+            let shared = routes[..index]
+                .iter()
+                .find(|other| other.twin_type != route.twin_type && route.plan.claims_what(&other.plan));
             let Some(shared) = shared else { continue };
             let (mine, other) = (&types[usize::from(route.twin_type)], &types[usize::from(shared.twin_type)]);
             // What is of presence stands beside the streams.
@@ -155,6 +154,9 @@ impl Compiler<'_> {
                 let problem = Problem::new(message, "read from an mqtt, kafka or file connection");
                 self.error(under(problem.under("from"), name));
             }
+            if let Some(problem) = no_sparkplug(self.definition, stream) {
+                self.error(under(problem.under("from"), name));
+            }
             match self.stream(stream, model) {
                 Ok(plan) => {
                     let source = self.sources.iter().position(|source| *source == stream.from);
@@ -260,6 +262,15 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// The problem with a stream of Sparkplug that comes by something else than MQTT: edge nodes are answered there.
+fn no_sparkplug(definition: &Definition, stream: &StreamSettings) -> Option<Problem> {
+    let is_other = matches!(definition.connections.get(&stream.from), Some(ConnectionSettings::File(_)));
+    (is_other && stream.decode == DecodeSettings::SparkplugB).then(|| {
+        let message = format!("Sparkplug comes by MQTT, and `{}` is a file", stream.from);
+        Problem::new(message, "read it from an mqtt connection")
+    })
 }
 
 /// Numbers of the properties that streams write.

@@ -113,7 +113,7 @@ pub(crate) struct Input<'a> {
     /// The connection that they come from.
     pub(crate) from: &'a str,
     /// Their topics.
-    pub(crate) topics: &'a [String],
+    pub(crate) topics: Vec<String>,
 }
 
 impl TypeSettings {
@@ -122,12 +122,12 @@ impl TypeSettings {
         let streams = self.physical.iter().map(|(name, stream)| Input {
             stream: Some(name),
             from: &stream.from,
-            topics: &stream.topics,
+            topics: stream.topics(),
         });
         let presence = self.presence.iter().map(|presence| Input {
             stream: None,
             from: &presence.from,
-            topics: std::slice::from_ref(&presence.topic),
+            topics: vec![presence.topic.clone()],
         });
         streams.chain(presence)
     }

@@ -247,6 +247,8 @@ fn sources(sheet: &mut Sheet, metrics: &Metrics) {
     counters(sheet, "source_repeats", "messages that had been taken before, dropped", None, repeats);
     let gone = each(&|stats| load(&stats.gone));
     counters(sheet, "source_gone", "messages that the bus removed before they were taken", None, gone);
+    let requests = each(&|stats| load(&stats.requests));
+    counters(sheet, "source_requests", "requests to devices that were published", None, requests);
     let lags = sources.iter().flat_map(|(name, stats)| {
         stats.lags().into_iter().map(|(partition, lag)| {
             let labels = vec![("source", name.clone()), ("partition", partition)];

@@ -179,7 +179,7 @@ pub(super) fn decode(
     refuse: &mut impl FnMut(String, &[u8]),
 ) {
     let (plan, payload) = (&taken.route.plan, taken.message.payload);
-    let Scratch { id, fields } = scratch;
+    let Scratch { id, fields, .. } = scratch;
     // Unquoted, a line has no more bytes than quoted.
     if fields.text.len() < payload.len() {
         fields.text.resize(payload.len(), 0);

@@ -36,7 +36,8 @@ pub(super) struct Element<'r> {
     mark: Mark,
     /// Device time, and where it is from.
     pub at: Option<(DeviceTime, ClaimedTime)>,
-    is_historical: bool,
+    /// Backfill: not an observation (rule 3.6).
+    pub is_historical: bool,
     /// What is wrong with what was taken.
     pub problem: Option<String>,
 }
@@ -52,6 +53,11 @@ impl<'r> Element<'r> {
     pub fn say_presence(&mut self, is_up: bool) {
         self.events.push_presence(self.mark, is_up);
         self.is_historical = true;
+    }
+
+    /// Whether no value was taken.
+    pub fn is_empty(&self) -> bool {
+        self.events.pushed(self.mark) == 0
     }
 
     /// Takes back what was read.
@@ -81,7 +87,7 @@ impl<'r> Element<'r> {
             (true, Some(at)) => at,
             (true, None) => return Err(self.fail("the device time is missing".into())),
         };
-        if self.events.pushed(self.mark) == 0 {
+        if self.is_empty() {
             return Err(self.fail("none of the mapped values is there".into()));
         }
         let parts = HeadParts {

@@ -1,11 +1,12 @@
 //! The decoders, as one list: what a user writes, what each asks of its stream, and what reads a payload.
 //!
 //! ```text
-//!  decode:   places of values         device time        elements of a message
-//!  json      pointers                 at                 itself, or those of the array at `each`
-//!  senml     names of records         of each record     records of one twin and one time
-//!  csv       columns                  at                 lines
-//!  value     "", the payload          none               itself
+//!  decode:      places of values       device time      elements of a message
+//!  json         pointers               at               itself, or those of the array at `each`
+//!  senml        names of records       of each record   records of one twin and one time
+//!  csv          columns                at               lines
+//!  value        "", the payload        none             itself
+//!  sparkplug_b  names of metrics       of each metric   metrics of one time
 //! ```
 //!
 //! A new decoder is a file beside this one, and an arm of each `match` here, which the compiler asks for.
@@ -19,8 +20,10 @@ use super::plan::{self, Leaf};
 use super::presence::{self, Words};
 use super::senml::{self, TwinName};
 use super::settings::StreamSettings;
-use super::{Scratch, json, value};
+use super::sparkplug::{self, Metrics, Sparkplug};
+use super::{Scratch, TopicPattern, json, value};
 use crate::batch::EventBatch;
+use crate::bus::Bus;
 use crate::model::{Kind, Property};
 use crate::problem::Problem;
 
@@ -37,10 +40,13 @@ pub enum DecodeSettings {
     Csv(CsvSettings),
     /// The payload is the value of one property, as text.
     Value,
+    /// What edge nodes of a group of Sparkplug say.
+    #[serde(rename = "sparkplug_b")]
+    SparkplugB,
 }
 
 /// The words of a job file.
-const WORDS: &[&str] = &["json", "senml", "csv", "value"];
+const WORDS: &[&str] = &["json", "senml", "csv", "value", "sparkplug_b"];
 
 impl DecodeSettings {
     /// The word of a job file.
@@ -50,6 +56,7 @@ impl DecodeSettings {
             DecodeSettings::Senml => "senml",
             DecodeSettings::Csv(_) => "csv",
             DecodeSettings::Value => "value",
+            DecodeSettings::SparkplugB => "sparkplug_b",
         }
     }
 
@@ -59,12 +66,18 @@ impl DecodeSettings {
             "senml" => DecodeSettings::Senml,
             "csv" => DecodeSettings::Csv(CsvSettings::default()),
             "value" => DecodeSettings::Value,
+            "sparkplug_b" => DecodeSettings::SparkplugB,
             _ => return None,
         })
     }
 
     /// Checks what a stream may not say with this decoder.
     pub(super) fn check(&self, settings: &StreamSettings) -> Result<(), Problem> {
+        if settings.group.is_some() && *self != DecodeSettings::SparkplugB {
+            let message = format!("`group` is of Sparkplug, and the stream has `decode: {}`", self.word());
+            let help = "leave `group` out, or write decode: sparkplug_b";
+            return Err(Problem::new(message, help).under("group"));
+        }
         match self {
             DecodeSettings::Json => return Ok(()),
             DecodeSettings::Senml => senml::check(settings)?,
@@ -72,6 +85,7 @@ impl DecodeSettings {
                 csv.check().map_err(|problem| problem.under("csv").under("decode"))?
             }
             DecodeSettings::Value => value::check(settings)?,
+            DecodeSettings::SparkplugB => sparkplug::check(settings)?,
         }
         match settings.each {
             Some(_) => {
@@ -79,6 +93,23 @@ impl DecodeSettings {
                 Err(Problem::new(message, "leave `each` out").under("each"))
             }
             None => Ok(()),
+        }
+    }
+
+    /// The topics of a stream, of a decoder that knows them.
+    pub(super) fn topics(&self, settings: &StreamSettings) -> Option<Vec<String>> {
+        (*self == DecodeSettings::SparkplugB).then(|| sparkplug::topics(settings))
+    }
+
+    /// What a twin's id is made by, and its template where the stream says none, of a decoder that knows its topics.
+    pub(super) fn id_patterns(
+        &self,
+        settings: &StreamSettings,
+        bus: Bus,
+    ) -> Result<Option<(Vec<TopicPattern>, &'static str)>, Problem> {
+        match self {
+            DecodeSettings::SparkplugB => sparkplug::id_patterns(settings, bus).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -91,7 +122,10 @@ impl DecodeSettings {
         };
         match self {
             DecodeSettings::Json => Ok(()),
-            DecodeSettings::Senml | DecodeSettings::Csv(_) | DecodeSettings::Value => Err(Problem::new(
+            DecodeSettings::Senml
+            | DecodeSettings::Csv(_)
+            | DecodeSettings::Value
+            | DecodeSettings::SparkplugB => Err(Problem::new(
                 format!("`{}` is of type {kind}, and `decode: {}` reads scalars", property.name, self.word()),
                 "read it from a stream of JSON",
             )),
@@ -105,6 +139,7 @@ impl DecodeSettings {
             DecodeSettings::Senml => senml::place(pointer),
             DecodeSettings::Csv(csv) => csv.place(pointer),
             DecodeSettings::Value => value::place(pointer),
+            DecodeSettings::SparkplugB => sparkplug::place(pointer),
         }
     }
 
@@ -112,13 +147,16 @@ impl DecodeSettings {
     pub(super) fn twin(&self, pointer: &str) -> Result<Option<TwinName>, Problem> {
         match self {
             DecodeSettings::Senml => TwinName::parse(pointer).map(Some),
-            DecodeSettings::Json | DecodeSettings::Csv(_) | DecodeSettings::Value => Ok(None),
+            DecodeSettings::Json
+            | DecodeSettings::Csv(_)
+            | DecodeSettings::Value
+            | DecodeSettings::SparkplugB => Ok(None),
         }
     }
 
     /// Whether elements say their device time in a way of the decoder's own.
     pub(super) fn has_device_time(&self) -> bool {
-        matches!(self, DecodeSettings::Senml)
+        matches!(self, DecodeSettings::Senml | DecodeSettings::SparkplugB)
     }
 
     /// What reads the payloads, made ready.
@@ -131,6 +169,7 @@ impl DecodeSettings {
             }
             DecodeSettings::Csv(csv) => Format::Csv(Box::new(csv.compile(leaves)?)),
             DecodeSettings::Value => Format::Value,
+            DecodeSettings::SparkplugB => Format::Sparkplug(Box::new(Metrics::compile(settings, leaves))),
         })
     }
 }
@@ -143,13 +182,23 @@ pub(super) enum Format {
     Csv(Box<Lines>),
     Value,
     Presence(Box<Words>),
+    Sparkplug(Box<Metrics>),
 }
 
 impl Format {
+    /// The metrics that are read, of Sparkplug.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        match self {
+            Format::Sparkplug(metrics) => Some(metrics),
+            _ => None,
+        }
+    }
+
     /// Appends the events of a message to `events`, and says what is wrong, element by element.
     pub fn decode(
         &self,
         taken: Taken<'_>,
+        sparkplug: &Sparkplug,
         scratch: &mut Scratch,
         events: &mut EventBatch,
         refuse: &mut impl FnMut(String, &[u8]),
@@ -160,6 +209,9 @@ impl Format {
             Format::Csv(lines) => csv::decode(lines, taken, scratch, events, refuse),
             Format::Value => value::decode(taken, scratch, events, refuse),
             Format::Presence(words) => presence::decode(words, taken, scratch, events, refuse),
+            Format::Sparkplug(metrics) => {
+                sparkplug::decode(metrics, sparkplug, taken, scratch, events, refuse);
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod presence;
 pub(crate) mod scalar;
 mod senml;
 mod settings;
+mod sparkplug;
 mod topic;
 mod twin_id;
 mod value;
@@ -28,6 +29,7 @@ pub use presence::{PresenceSettings, Word};
 pub use settings::{
     ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
 };
+pub use sparkplug::{Memory, MemoryError, Presence, Request};
 pub use topic::TopicPattern;
 pub use twin_id::{HEADERS_MAX, IdTemplate, TwinSource};
 
@@ -38,6 +40,7 @@ use crate::bus::Bus;
 use crate::time::ArrivalTime;
 use element::Taken;
 use plan::Captured;
+use sparkplug::{Mapped, Sparkplug};
 use twin_id::Record;
 
 /// Deepest nesting of a payload (rule 8.2).
@@ -118,6 +121,13 @@ pub struct Route {
     pub plan: StreamPlan,
 }
 
+impl Route {
+    /// Whether it reads what edge nodes of Sparkplug say, which has an order of its own.
+    fn is_of_nodes(&self) -> bool {
+        self.plan.format.metrics().is_some()
+    }
+}
+
 /// Decodes the messages of one source.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -125,6 +135,8 @@ pub struct Decoder {
     routes: Vec<Route>,
     headers: Vec<String>,
     scratch: Scratch,
+    /// What is remembered of edge nodes, where streams read Sparkplug.
+    sparkplug: Sparkplug,
 }
 
 /// Memory that is used again for each message.
@@ -134,6 +146,10 @@ struct Scratch {
     id: String,
     /// The fields of a line of CSV.
     fields: csv::Fields,
+    /// The metrics of a message that a stream maps.
+    mapped: Vec<Mapped>,
+    /// Who came up or went down.
+    presence: Vec<Presence>,
 }
 
 impl Decoder {
@@ -145,7 +161,13 @@ impl Decoder {
                 template.place_headers(&mut headers);
             }
         }
-        Self { source, routes, headers, scratch: Scratch::default() }
+        let mut groups: Vec<String> = Vec::new();
+        for metrics in routes.iter().filter_map(|route| route.plan.format.metrics()) {
+            if !groups.iter().any(|group| group == metrics.group()) {
+                groups.push(metrics.group().to_owned());
+            }
+        }
+        Self { source, routes, headers, scratch: Scratch::default(), sparkplug: Sparkplug::new(groups) }
     }
 
     /// The filters to subscribe to, each once.
@@ -175,9 +197,13 @@ impl Decoder {
         let beside_topic =
             |route: &Route| route.plan.bus == Bus::Records || matches!(route.plan.twin, TwinSource::Payload);
         let ambiguous = |(index, route): (usize, &Route)| {
-            self.routes[..index]
-                .iter()
-                .any(|other| other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan))
+            self.routes[..index].iter().any(|other| match (route.is_of_nodes(), other.is_of_nodes()) {
+                // All of an edge node has one lane.
+                (true, true) => false,
+                // It is the lane of other streams of their twins only if there is but one.
+                (one, other_one) if one != other_one && other.twin_type == route.twin_type => true,
+                _ => other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan),
+            })
         };
         let one_lane = self.routes.iter().any(beside_topic) || self.routes.iter().enumerate().any(ambiguous);
         LaneKey { routes: if one_lane { Vec::new() } else { self.routes.clone() } }
@@ -196,6 +222,7 @@ impl Decoder {
         dead_letters: &mut Vec<DeadLetter>,
     ) {
         let source = self.source;
+        self.scratch.presence.clear();
         let mut refuse = |reason: String, payload: &[u8]| {
             dead_letters.push(DeadLetter::of(message, source, reason, payload));
         };
@@ -215,18 +242,49 @@ impl Decoder {
             };
             return refuse(reason.into(), message.payload);
         }
+        if let Some(reason) = self.sparkplug.hear(topic, message) {
+            refuse(reason, message.payload);
+        }
         let mut captured = Captured::default();
         let mut is_taken = false;
         for route in &self.routes {
             if route.plan.takes(topic, &mut captured) {
                 is_taken = true;
                 let taken = Taken { route, message, captured: &captured };
-                route.plan.format.decode(taken, &mut self.scratch, events, &mut refuse);
+                let format = &route.plan.format;
+                format.decode(taken, &self.sparkplug, &mut self.scratch, events, &mut refuse);
             }
+        }
+        let streams = self.routes.iter().filter_map(|route| route.plan.format.metrics());
+        if self.sparkplug.is_unmapped(topic, streams) {
+            refuse("no stream maps a metric of this birth certificate".into(), message.payload);
         }
         if !is_taken {
             refuse("no stream of the job takes this topic".into(), message.payload);
         }
+    }
+}
+
+/// What a decoder that remembers has beside its messages: what it would say, and what a checkpoint keeps.
+impl Decoder {
+    /// Messages to the devices that are to be published, since it was last asked.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        self.sparkplug.take_requests()
+    }
+
+    /// Who came up or went down with the last message.
+    pub fn take_presence(&mut self) -> Vec<Presence> {
+        std::mem::take(&mut self.scratch.presence)
+    }
+
+    /// What it remembers of the messages so far, at once and without copying what is large.
+    pub fn memory(&self) -> Memory {
+        self.sparkplug.memory()
+    }
+
+    /// Remembers a record of an earlier [`Memory`], where the topic that it is of is its own, as `owns` says.
+    pub fn restore(&mut self, record: &[u8], owns: impl Fn(&str) -> bool) -> Result<(), MemoryError> {
+        self.sparkplug.restore(record, owns)
     }
 }
 
@@ -244,9 +302,12 @@ impl LaneKey {
         };
         let mut captured = Vec::new();
         for route in &self.routes {
-            if let Some(index) = route.plan.matching(topic, &mut captured)
-                && let TwinSource::Template(template) = &route.plan.twin
-            {
+            let Some(index) = route.plan.matching(topic, &mut captured) else { continue };
+            if route.is_of_nodes() {
+                // The edge node is the first capture of all topics of Sparkplug.
+                return crate::id::hash(captured.first().copied().unwrap_or_default().as_bytes());
+            }
+            if let TwinSource::Template(template) = &route.plan.twin {
                 let mut id = String::new();
                 // Only records can lack a part of their id, and those have one lane.
                 let _ = template.fill(index, &captured, Record::default(), &mut id);

@@ -67,15 +67,21 @@ pub(super) struct Node {
 impl StreamPlan {
     /// Compiles a stream that comes by such a bus against its type's model, or says what is wrong with it.
     pub fn compile(settings: &StreamSettings, model: &Model, bus: Bus) -> Result<Self, Problem> {
-        if settings.topics.is_empty() {
+        settings.decode.check(settings)?;
+        let topics = settings.topics();
+        if topics.is_empty() {
             let help = match bus {
                 Bus::Levels => "add topics: [\"device/{twin}/telemetry\"]",
                 Bus::Records => "add topics: [plant.telemetry]",
             };
             return Err(Problem::new("the stream has no topic", help).under("topics"));
         }
+        if bus == Bus::Records && settings.decode == DecodeSettings::SparkplugB {
+            let message = format!("Sparkplug comes by MQTT, and `{}` has records", settings.from);
+            return Err(Problem::new(message, "read it from an mqtt connection").under("from"));
+        }
         let mut patterns = Vec::new();
-        for (index, topic) in settings.topics.iter().enumerate() {
+        for (index, topic) in topics.iter().enumerate() {
             let pattern = TopicPattern::parse(topic, bus)
                 .map_err(|problem| problem.under(index.to_string()).under("topics"))?;
             patterns.push(pattern);
@@ -86,7 +92,6 @@ impl StreamPlan {
                 "add properties: {temperature: /data/temperature}, or events",
             ));
         }
-        settings.decode.check(settings)?;
         let mut builder = PlanBuilder::new(&settings.decode);
         let (has_device_time, time_format) = match &settings.at {
             None if settings.decode.has_device_time() => (true, TimeFormat::UnixMs),
@@ -159,6 +164,14 @@ impl StreamPlan {
         &self.patterns
     }
 
+    /// Whether both streams may make a twin of the same device.
+    pub fn claims_what(&self, other: &StreamPlan) -> bool {
+        match (self.format.metrics(), other.format.metrics()) {
+            (Some(one), Some(other)) => one.share(other),
+            _ => self.overlaps(other),
+        }
+    }
+
     /// Whether some topic is taken by both streams.
     pub(super) fn overlaps(&self, other: &StreamPlan) -> bool {
         let overlaps = |a: &TopicPattern| other.patterns.iter().any(|b| a.overlaps(b));
@@ -206,8 +219,13 @@ fn compile_twin(
             Err(("twin", Problem::new(format!("`{template}` would be one id for all"), template_help(bus))))
         }
         template => {
+            let known = settings.decode.id_patterns(settings, bus).map_err(|problem| ("group", problem))?;
+            let (patterns, default) = match &known {
+                Some((patterns, default)) => (&patterns[..], *default),
+                None => (patterns, template_default(bus, patterns)),
+            };
             let key = if template.is_some() { "twin" } else { "topics" };
-            IdTemplate::parse(template.unwrap_or(template_default(bus, patterns)), patterns, bus)
+            IdTemplate::parse(template.unwrap_or(default), patterns, bus)
                 .map(TwinSource::Template)
                 .map_err(|problem| (key, problem))
         }

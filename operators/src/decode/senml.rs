@@ -71,17 +71,7 @@ pub(super) fn check(settings: &StreamSettings) -> Result<(), Problem> {
         let message = "records of SenML carry no flag of backfill";
         return Err(Problem::new(message, "leave `historical` out").under("historical"));
     }
-    let mappings = settings.properties.iter();
-    for (index, (name, mapping)) in mappings.clone().enumerate() {
-        if let Some((other, _)) =
-            mappings.clone().take(index).find(|(_, one)| one.pointer() == mapping.pointer())
-        {
-            let message = format!("`{name}` and `{other}` are filled by the same record");
-            let help = format!("let a function make one of the other, such as {name}: {{cel: \"{other}\"}}");
-            return Err(Problem::new(message, help).under(name).under("properties"));
-        }
-    }
-    Ok(())
+    settings.check_places_differ("record")
 }
 
 /// The name of a record, as one step down from the pack. A name may have slashes of its own.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::list::DecodeSettings;
 use crate::entanglement::ExpectedRate;
+use crate::problem::Problem;
 
 /// One stream of physical events: which messages, and what of them is what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,8 +14,12 @@ pub struct StreamSettings {
     /// The connection that it comes from.
     pub from: String,
     /// Topics: `{twin}` captures the twin's id, `+` and `#` are MQTT's wildcards. Levels stand between `/`, of
-    /// a Kafka connection between `.`.
+    /// a Kafka connection between `.`. Left out where the decoder knows them.
+    #[serde(default)]
     pub topics: Vec<String>,
+    /// The group of Sparkplug that is read, with `decode: sparkplug_b`.
+    #[serde(default)]
+    pub group: Option<String>,
     /// The twin's id: a template over captures (`"{site}-{device}"`) and, of a Kafka connection, the record's
     /// key and headers (`"{site}-{key}"`, `"{header.device}"`); or a pointer into the payload (`/deviceId`).
     /// Default `{twin}`; of a Kafka connection `{key}`, unless the topics capture `{twin}`.
@@ -42,6 +47,30 @@ pub struct StreamSettings {
     pub historical: Option<String>,
     /// How often a message is expected from each twin: `1/s`, `0.2/s`, `6/m`, or `none`.
     pub expected_rate: ExpectedRate,
+}
+
+impl StreamSettings {
+    /// The topics that it reads: those that it says, or that its decoder knows.
+    pub fn topics(&self) -> Vec<String> {
+        self.decode.topics(self).unwrap_or_else(|| self.topics.clone())
+    }
+
+    /// Checks that no two properties are filled by the same part of a message, of a decoder that refuses parts one by
+    /// one.
+    pub(super) fn check_places_differ(&self, part: &str) -> Result<(), Problem> {
+        let mappings = self.properties.iter();
+        for (index, (name, mapping)) in mappings.clone().enumerate() {
+            if let Some((other, _)) =
+                mappings.clone().take(index).find(|(_, one)| one.pointer() == mapping.pointer())
+            {
+                let message = format!("`{name}` and `{other}` are filled by the same {part}");
+                let help =
+                    format!("let a function make one of the other, such as {name}: {{cel: \"{other}\"}}");
+                return Err(Problem::new(message, help).under(name).under("properties"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where the device time is.

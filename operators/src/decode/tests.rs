@@ -21,7 +21,7 @@ pub(super) fn problem_of(stream: &str) -> String {
     }
 }
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let settings = ModelSettings {
         properties: serde_json::from_str(
             r#"{"temperature": {"type": "double", "range": [-100, 1000]}, "energy": {"type": "double"},

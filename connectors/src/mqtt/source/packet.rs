@@ -4,8 +4,9 @@
 use super::{Ended, Session, Source};
 use crate::journal::Record;
 use crate::message::{OVERSIZE_KEPT_BYTES, RawMessage};
+use crate::source::Request;
 use bytes::Bytes;
-use rumqttc::{ConnAck, Event, EventLoop, Packet, Publish, QoS, SubAck, SubscribeReasonCode};
+use rumqttc::{ConnAck, Event, EventLoop, Packet, Publish, PublishOptions, QoS, SubAck, SubscribeReasonCode};
 use std::sync::atomic::Ordering;
 use tracing::{error, info, warn};
 
@@ -147,6 +148,17 @@ impl Source {
             self.alarm.raise(format!("{}: {error}", self.name));
             Ended::Failed
         })
+    }
+
+    /// Publishes what the engine says to devices. A request that cannot go out now is dropped: who still needs the
+    /// answer asks again.
+    pub(super) fn publish_requests(&self) {
+        for Request { topic, payload } in self.stop.take_requests() {
+            match self.client.try_publish(topic.clone(), payload, PublishOptions::new(QoS::AtMostOnce)) {
+                Ok(_) => drop(self.stats.requests.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => warn!(source = %self.name, %topic, %error, "request to a device not sent"),
+            }
+        }
     }
 
     fn subscribed(&self, answer: &SubAck) {
