@@ -29,7 +29,7 @@ pub use presence::{PresenceSettings, Word};
 pub use settings::{
     ArrivalWord, AtPointer, AtSettings, MappedSettings, MappingSettings, StreamSettings, TimeFormat,
 };
-pub use sparkplug::{Memory, MemoryError, Presence, Request};
+pub use sparkplug::{Memory, MemoryError, Request};
 pub use topic::TopicPattern;
 pub use twin_id::{HEADERS_MAX, IdTemplate, TwinSource};
 
@@ -148,8 +148,6 @@ struct Scratch {
     fields: csv::Fields,
     /// The metrics of a message that a stream maps.
     mapped: Vec<Mapped>,
-    /// Who came up or went down.
-    presence: Vec<Presence>,
 }
 
 impl Decoder {
@@ -222,7 +220,6 @@ impl Decoder {
         dead_letters: &mut Vec<DeadLetter>,
     ) {
         let source = self.source;
-        self.scratch.presence.clear();
         let mut refuse = |reason: String, payload: &[u8]| {
             dead_letters.push(DeadLetter::of(message, source, reason, payload));
         };
@@ -270,11 +267,6 @@ impl Decoder {
     /// Messages to the devices that are to be published, since it was last asked.
     pub fn take_requests(&mut self) -> Vec<Request> {
         self.sparkplug.take_requests()
-    }
-
-    /// Who came up or went down with the last message.
-    pub fn take_presence(&mut self) -> Vec<Presence> {
-        std::mem::take(&mut self.scratch.presence)
     }
 
     /// What it remembers of the messages so far, at once and without copying what is large.

@@ -31,7 +31,6 @@ use payload::Payload;
 
 pub(super) use plan::{Metrics, check, id_patterns, place, topics};
 pub use record::MemoryError;
-pub use told::Presence;
 pub(super) use told::{Mapped, decode};
 
 use super::Message;

@@ -50,11 +50,12 @@ impl Site {
     fn read(&mut self, message: &super::Message<'_>) -> &mut Self {
         let (mut events, mut dead_letters) = (EventBatch::default(), Vec::new());
         self.decoder.decode(message, &mut events, &mut dead_letters);
-        for one in self.decoder.take_presence() {
-            let is = if one.is_up { "up" } else { "down" };
-            self.say(format!("{} {is} at {} {:?}", one.id, one.at.0, one.claimed));
-        }
         for event in events.events() {
+            let Some(is_up) = event.presence() else { continue };
+            let (is, head) = (if is_up { "up" } else { "down" }, event.head);
+            self.say(format!("{} {is} at {} {:?}", event.id, head.physical_at.0, head.claimed));
+        }
+        for event in events.events().filter(|event| event.presence().is_none()) {
             let (properties, happened): (Vec<_>, Vec<_>) =
                 (event.properties().collect(), event.events().collect());
             let live = if event.head.live { "" } else { " not live" };

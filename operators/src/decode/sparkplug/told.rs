@@ -7,35 +7,14 @@ use super::node::Heard;
 use super::payload::{Metric, Raw};
 use super::value::scalar;
 use super::{Metrics, Sparkplug};
-use crate::batch::{ClaimedTime, EventBatch};
+use crate::batch::{ClaimedTime, EventBatch, HeadParts};
 use crate::decode::element::{Element, Taken};
 use crate::decode::plan::Captured;
 use crate::decode::scalar::{Scalar, device_time};
 use crate::decode::settings::TimeFormat;
 use crate::decode::twin_id::{Record, TwinSource};
 use crate::decode::{ELEMENTS_MAX, Scratch};
-use crate::time::{ArrivalTime, DeviceTime};
-
-/// A twin's physical twin came up or went down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The twin.
-    pub id: String,
-    /// Number of its type.
-    pub twin_type: u16,
-    /// Number of the stream in the type.
-    pub stream: u16,
-    /// Up, or down.
-    pub is_up: bool,
-    /// Since when.
-    pub at: DeviceTime,
-    /// Where that is from.
-    pub claimed: ClaimedTime,
-    /// When it was heard.
-    pub arrived_at: ArrivalTime,
-    /// Where in the source.
-    pub position: u64,
-}
+use crate::time::DeviceTime;
 
 /// A metric that the stream maps.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +41,7 @@ pub(in crate::decode) fn decode(
 ) {
     let Some(heard) = &sparkplug.heard else { return };
     let payload = taken.message.payload;
-    if let Err(reason) = tell_presence(metrics, sparkplug, heard, taken, scratch) {
+    if let Err(reason) = tell_presence(metrics, sparkplug, heard, taken, events) {
         refuse(reason, payload);
     }
     if heard.kind.is_death() || heard.kind.level() != metrics.level {
@@ -183,7 +162,7 @@ fn tell_presence(
     sparkplug: &Sparkplug,
     heard: &Heard,
     taken: Taken<'_>,
-    scratch: &mut Scratch,
+    events: &mut EventBatch,
 ) -> Result<(), String> {
     let mut outcome = Ok(());
     if metrics.level == Level::Device {
@@ -195,7 +174,7 @@ fn tell_presence(
             let stamp = stamp.filter(|_| speaker == Some(device));
             if metrics.has_some_of(certificate) {
                 let captured = Captured { texts: vec![edge, device], pattern: 0 };
-                let told = tell(false, stamp, Taken { captured: &captured, ..taken }, scratch);
+                let told = tell(false, stamp, Taken { captured: &captured, ..taken }, events);
                 outcome = outcome.and(told);
             }
         }
@@ -205,14 +184,15 @@ fn tell_presence(
         certificate.is_some_and(|certificate| metrics.has_some_of(certificate))
     };
     if heard.kind.is_birth() && concerns(heard) {
-        outcome = outcome.and(tell(true, sparkplug.payload.timestamp_ms, taken, scratch));
+        outcome = outcome.and(tell(true, sparkplug.payload.timestamp_ms, taken, events));
     } else if heard.kind.is_death() && concerns(heard) {
-        outcome = outcome.and(tell(false, None, taken, scratch));
+        outcome = outcome.and(tell(false, None, taken, events));
     }
     outcome
 }
 
-fn tell(is_up: bool, stamp_ms: Option<u64>, taken: Taken<'_>, scratch: &mut Scratch) -> Result<(), String> {
+/// An event that says that a twin is up or down, and nothing else (rule 4.3).
+fn tell(is_up: bool, stamp_ms: Option<u64>, taken: Taken<'_>, events: &mut EventBatch) -> Result<(), String> {
     let Taken { route, message, captured } = taken;
     let mut id = String::new();
     if let TwinSource::Template(template) = &route.plan.twin {
@@ -221,16 +201,19 @@ fn tell(is_up: bool, stamp_ms: Option<u64>, taken: Taken<'_>, scratch: &mut Scra
     crate::id::check(&id).map_err(|error| error.to_string())?;
     let arrived = (DeviceTime(message.arrived_at.0), ClaimedTime::Arrival);
     let (at, claimed) = stamp_ms.filter(|_| route.plan.has_device_time).map_or(arrived, claimed_at);
-    scratch.presence.push(Presence {
-        id,
-        twin_type: route.twin_type,
-        stream: route.stream,
-        is_up,
-        at,
+    let mark = events.begin();
+    events.push_presence(mark, is_up);
+    let parts = HeadParts {
+        position: message.position,
+        element: 0,
+        physical_at: at,
         claimed,
         arrived_at: message.arrived_at,
-        position: message.position,
-    });
+        twin_type: route.twin_type,
+        stream: route.stream,
+        live: false,
+    };
+    events.finish(mark, &id, parts);
     Ok(())
 }
 
