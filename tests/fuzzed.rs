@@ -21,9 +21,11 @@ const TOKENS: [&[u8]; 16] = [
     b"null", b"\xff",
 ];
 
+/// A target: its name, how many inputs chance makes of its corpus, and its check.
+type Target = (&'static str, usize, fn(&[u8]));
+
 /// Of each target, the payloads that it begins with, how many there are at least, and what it checks.
-const TARGETS: [(&str, usize, fn(&[u8])); 2] =
-    [("decode", 20, check::check), ("sparkplug", 16, sparkplug_check::check)];
+const TARGETS: [Target; 2] = [("decode", 20, check::check), ("sparkplug", 16, sparkplug_check::check)];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);

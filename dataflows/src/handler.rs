@@ -490,12 +490,8 @@ impl PhysicalEventHandler {
 
 /// Numbers a new incident.
 fn number(control: Control, incidents: &mut u64, metrics: &Metrics) -> Control {
-    match control {
-        Control::SourceLost { source, at_us, .. } => {
-            *incidents += 1;
-            metrics.incidents.fetch_add(1, Ordering::Relaxed);
-            Control::SourceLost { source, at_us, incident: *incidents }
-        }
-        other => other,
-    }
+    let Control::SourceLost { source, at_us, .. } = control else { return control };
+    *incidents += 1;
+    metrics.incidents.fetch_add(1, Ordering::Relaxed);
+    Control::SourceLost { source, at_us, incident: *incidents }
 }

@@ -99,6 +99,8 @@ pub(super) fn notify_on_stop(stop: &StopSignal) -> Arc<Notify> {
 /// What is known of the broker, and when it is tried again.
 pub(super) struct Outage {
     name: String,
+    /// It speaks TLS, and shows no certificate of its own.
+    is_nameless: bool,
     /// The settings keep passwords out of the URL, so it may be shown.
     url: String,
     connected_at: Option<Instant>,
@@ -112,6 +114,7 @@ impl Outage {
     pub(super) fn new(name: &str, settings: &MqttSettings) -> Self {
         Self {
             name: name.to_owned(),
+            is_nameless: settings.is_secure() && settings.certificate.is_none(),
             url: settings.url.clone(),
             connected_at: None,
             is_reported: false,
@@ -130,8 +133,16 @@ impl Outage {
     /// An attempt has failed, or the connection is gone. Gives the reason, the first time in an
     /// outage; the pause until the next attempt is in `pause`.
     pub(super) fn failed(&mut self, error: &ConnectionError) -> Option<String> {
-        let reason = explain(error);
+        let mut reason = explain(error);
         let lasted = self.connected_at.take().map(|connected_at| connected_at.elapsed());
+        // What the broker says of a certificate that is missing may be lost with the connection.
+        if self.is_nameless
+            && lasted.is_none()
+            && reason.contains("reset by peer")
+            && !reason.starts_with("TLS")
+        {
+            reason = format!("{reason}; the broker may ask for a certificate; write `certificate` and `key`");
+        }
         if lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION_MIN) {
             self.pause = PAUSE_MIN;
             self.reminder.reset();

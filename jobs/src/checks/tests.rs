@@ -96,8 +96,8 @@ fn forms() {
         ),
         (
             "window: 60s",
-            "window: 60s, profiles: {}",
-            "19:33 `profiles` comes later; this version does not do it (leave `profiles` out for now)",
+            "window: 60s, actuate: {}",
+            "19:33 `actuate` comes later; this version does not do it (leave `actuate` out for now)",
         ),
         (
             "1/s",

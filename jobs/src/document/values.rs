@@ -375,8 +375,8 @@ mod tests {
         for (text, expected) in [
             ("rich: {txt: a}", "1:8 rich.txt: unknown key `txt` (did you mean `text`?)"),
             (
-                "rich: {profiles: a}",
-                "1:8 rich.profiles: `profiles` comes later; this version does not do it (leave `profiles` out for now)",
+                "rich: {actuate: a}",
+                "1:8 rich.actuate: `actuate` comes later; this version does not do it (leave `actuate` out for now)",
             ),
             ("rch: {}", "1:1 rch: unknown word `rch` (did you mean `rich`?)"),
             ("{rich: {}, plain: {}}", "1:12 : `plain` stands beside `rich` (write one of: plain, rich)"),
