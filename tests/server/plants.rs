@@ -21,6 +21,14 @@ fn with_roster(rows: &str) -> Site {
     site
 }
 
+/// Publishes until the twin has it: one of a roster is there before.
+fn heard(site: &mut Site, twin: &str) {
+    until("the job to take messages", || {
+        site.publish(twin, 0);
+        (site.twin(twin)["properties"]["t"] == json!(0.0)).then_some(())
+    });
+}
+
 /// Twins of the roster are there before they speak, with what it says of them; what it says later is heard.
 #[test]
 fn a_roster_has_twins_before_they_speak_and_is_read_again() {
@@ -31,7 +39,7 @@ fn a_roster_has_twins_before_they_speak_and_is_read_again() {
     assert_eq!(site.twin("d-2")["relationships"], json!([]));
     let listed = site.command(&["twin", "list", "line"]);
     assert_eq!(listed.matches("never heard").count(), 2, "{listed}");
-    site.bind("d-1");
+    heard(&mut site, "d-1");
     let listed = site.command(&["twin", "list", "line"]);
     assert_eq!(listed.matches("never heard").count(), 1, "{listed}");
     let rows = "id,class,line_id\nd-1,hydraulic,line-7\nd-2,,\nd-3,servo,line-1\n";
@@ -50,7 +58,7 @@ fn a_roster_has_twins_before_they_speak_and_is_read_again() {
 fn a_last_will_is_a_twin_that_is_down() {
     let mut site = with_roster("d-1,servo,line-1\n");
     let status = "device/d-1/status";
-    site.bind("d-1");
+    heard(&mut site, "d-1");
     let device = site.broker.client_with_will("d-1", (status, "offline"));
     site.publisher.publish(status, "online");
     device.vanish();
@@ -80,7 +88,7 @@ fn a_last_will_is_a_twin_that_is_down() {
 #[test]
 fn a_twin_is_retired_and_dismissed() {
     let mut site = with_roster("d-1,servo,line-1\nd-2,,\n");
-    site.bind("d-1");
+    heard(&mut site, "d-1");
     assert_eq!(site.command(&["twin", "retire", "line", "d-1"]), "d-1 is done\n");
     site.publish("d-1", 5);
     site.publish("d-2", 6);
