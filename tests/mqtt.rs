@@ -105,13 +105,14 @@ fn a_connection_by_tls_takes_and_publishes_all() {
     let (job, mut client) = (site.run(&[]), listener(&broker));
     let mut publisher = broker.client("publisher");
     bind(&mut publisher, &client, "device/a/t", ZERO);
-    let states = |client: &Client| client.messages().iter().filter(|one| is_state(one)).count();
-    let before = states(&client);
+    // Those of the first twin may still come, as it was spoken to until it answered.
+    let is_one = |one: &&Message| is_state(one) && one.topic.contains("/d");
+    let states = |client: &Client| client.messages().iter().filter(is_one).count();
     // More than a record of TLS and a window of acknowledgements.
     for number in 0..3_000 {
         publisher.publish(&format!("device/d{}/t", number % 50), format!(r#"{{"t":{number}}}"#));
     }
-    until("3,000 states", || (states(&client) == before + 3_000).then_some(()));
+    until("3,000 states", || (states(&client) == 3_000).then_some(()));
     broker.kill();
     broker.start();
     client = listener(&broker);
