@@ -42,6 +42,15 @@ impl Enrolment {
         self.roster = lock(&self.port).clone();
     }
 
+    fn owns(&self, row: Row<'_>) -> bool {
+        self.table.owner(row.hash()) == self.worker
+    }
+
+    /// What the roster says of a twin.
+    fn row(&self, id: &str) -> Option<Row<'_>> {
+        self.roster.find(operators::id::hash(id.as_bytes()), id)
+    }
+
     /// How many rows there are, of all workers.
     pub(super) fn len(&self) -> usize {
         self.roster.len()
@@ -71,9 +80,10 @@ impl Twins {
     /// Enrols the twins of these rows, as far as the worker owns them and does not have them.
     pub(super) fn enroll(&mut self, rows: std::ops::Range<usize>) {
         let roster = self.enrolment.roster.clone();
-        let rows = rows.filter_map(|place| roster.row(place));
-        let own = rows.filter(|row| self.enrolment.table.owner(row.hash()) == self.enrolment.worker);
-        for row in own.collect::<Vec<_>>() {
+        for row in rows.filter_map(|place| roster.row(place)) {
+            if !self.enrolment.owns(row) {
+                continue;
+            }
             let Some(definition) = self.types.get(usize::from(row.twin_type())) else { continue };
             match self.bins.find(row.hash(), row.id()).and_then(|slot| self.bins.get(slot)) {
                 Some((id, twin)) if twin.twin_type != row.twin_type() => {
@@ -97,7 +107,7 @@ impl Twins {
     /// Has a twin go by the terms of its class; whether they are others than before.
     pub(super) fn classify(&mut self, slot: Slot) -> bool {
         let Some((id, twin)) = self.bins.get_mut(slot) else { return false };
-        let row = self.enrolment.roster.find(operators::id::hash(id.as_bytes()), id);
+        let row = self.enrolment.row(id);
         let terms = &self.types[usize::from(twin.twin_type)].terms;
         let class = row.filter(|row| row.twin_type() == twin.twin_type).map_or(0, |row| row.class(terms));
         let has_changed = twin.class != class;
@@ -129,9 +139,7 @@ impl Twins {
 
     /// A view with what the roster says of its twin.
     pub(super) fn with_row(&self, view: TwinView, model: &Model) -> TwinView {
-        let id = &view.summary.twin;
-        let row = self.enrolment.roster.find(operators::id::hash(id.as_bytes()), id);
-        match row {
+        match self.enrolment.row(&view.summary.twin) {
             Some(row) => TwinView {
                 attributes: attributes(row, model),
                 relationships: relationships(row, model),

@@ -120,6 +120,10 @@ impl Entanglement {
     pub fn observe(&mut self, observation: Observation, terms: &Terms) {
         self.last_on_time = observation.on_time;
         self.window.observe(observation, terms.window_us, terms.rates.len());
+        if let Some(expectation) = &mut self.expectation {
+            // A time down that no window touches any more is not searched for turns.
+            expectation.advance(observation.at_us - terms.window_us);
+        }
         if let Some(Rate::OnChange { .. }) = terms.rates.get(usize::from(observation.stream)) {
             self.expectation.get_or_insert_default().heard(observation.stream, observation.at_us);
         }
@@ -210,20 +214,23 @@ impl Entanglement {
     /// U: the time in the window, since the first binding, during which the physical twin was not
     /// known to be down (rule 4.3).
     fn up_us(&self, at_us: i64, terms: &Terms) -> i64 {
-        let since_us = self.since_us(at_us, terms);
+        self.up_between(self.since_us(at_us, terms), at_us)
+    }
+
+    /// How long the physical twin was not known to be down between two instants.
+    fn up_between(&self, from_us: i64, to_us: i64) -> i64 {
         match &self.expectation {
-            None => at_us - since_us,
-            Some(expectation) => expectation.up_us(since_us, at_us),
+            None => to_us - from_us,
+            Some(expectation) => expectation.up_us(from_us, to_us),
         }
     }
 
     /// A (rule 4.3). Known downs come with presence; without it a twin is available.
     fn availability(&self, at_us: i64, terms: &Terms) -> f64 {
-        let Some(expectation) = &self.expectation else { return 1.0 };
         let since_us = self.since_us(at_us, terms);
         match at_us - since_us {
             0 => 1.0,
-            all_us => expectation.up_us(since_us, at_us) as f64 / all_us as f64,
+            all_us => self.up_between(since_us, at_us) as f64 / all_us as f64,
         }
     }
 
@@ -233,10 +240,7 @@ impl Entanglement {
             true => at_us - terms.window_us,
             false => self.since_us(at_us, terms),
         };
-        let up_us = match &self.expectation {
-            None => at_us - since_us,
-            Some(expectation) => expectation.up_us(since_us, at_us),
-        };
+        let up_us = self.up_between(since_us, at_us);
         // It was down all the time: nothing was expected (rule 4.4).
         if up_us == 0 && since_us < at_us {
             return (1.0, 0.0);

@@ -7,12 +7,11 @@ use super::node::Heard;
 use super::payload::{Metric, Raw};
 use super::value::scalar;
 use super::{Metrics, Sparkplug};
-use crate::batch::{ClaimedTime, EventBatch, HeadParts};
+use crate::batch::{ClaimedTime, EventBatch};
 use crate::decode::element::{Element, Taken};
 use crate::decode::plan::Captured;
 use crate::decode::scalar::{Scalar, device_time};
 use crate::decode::settings::TimeFormat;
-use crate::decode::twin_id::{Record, TwinSource};
 use crate::decode::{ELEMENTS_MAX, Scratch};
 use crate::time::DeviceTime;
 
@@ -41,7 +40,7 @@ pub(in crate::decode) fn decode(
 ) {
     let Some(heard) = &sparkplug.heard else { return };
     let payload = taken.message.payload;
-    if let Err(reason) = tell_presence(metrics, sparkplug, heard, taken, events) {
+    if let Err(reason) = tell_presence(metrics, sparkplug, heard, taken, scratch, events) {
         refuse(reason, payload);
     }
     if heard.kind.is_death() || heard.kind.level() != metrics.level {
@@ -162,6 +161,7 @@ fn tell_presence(
     sparkplug: &Sparkplug,
     heard: &Heard,
     taken: Taken<'_>,
+    scratch: &mut Scratch,
     events: &mut EventBatch,
 ) -> Result<(), String> {
     let mut outcome = Ok(());
@@ -174,7 +174,7 @@ fn tell_presence(
             let stamp = stamp.filter(|_| speaker == Some(device));
             if metrics.has_some_of(certificate) {
                 let captured = Captured { texts: vec![edge, device], pattern: 0 };
-                let told = tell(false, stamp, Taken { captured: &captured, ..taken }, events);
+                let told = tell(false, stamp, Taken { captured: &captured, ..taken }, scratch, events);
                 outcome = outcome.and(told);
             }
         }
@@ -184,37 +184,26 @@ fn tell_presence(
         certificate.is_some_and(|certificate| metrics.has_some_of(certificate))
     };
     if heard.kind.is_birth() && concerns(heard) {
-        outcome = outcome.and(tell(true, sparkplug.payload.timestamp_ms, taken, events));
+        outcome = outcome.and(tell(true, sparkplug.payload.timestamp_ms, taken, scratch, events));
     } else if heard.kind.is_death() && concerns(heard) {
-        outcome = outcome.and(tell(false, None, taken, events));
+        outcome = outcome.and(tell(false, None, taken, scratch, events));
     }
     outcome
 }
 
 /// An event that says that a twin is up or down, and nothing else (rule 4.3).
-fn tell(is_up: bool, stamp_ms: Option<u64>, taken: Taken<'_>, events: &mut EventBatch) -> Result<(), String> {
-    let Taken { route, message, captured } = taken;
-    let mut id = String::new();
-    if let TwinSource::Template(template) = &route.plan.twin {
-        template.fill(captured.pattern, &captured.texts, Record::default(), &mut id)?;
-    }
-    crate::id::check(&id).map_err(|error| error.to_string())?;
-    let arrived = (DeviceTime(message.arrived_at.0), ClaimedTime::Arrival);
-    let (at, claimed) = stamp_ms.filter(|_| route.plan.has_device_time).map_or(arrived, claimed_at);
-    let mark = events.begin();
-    events.push_presence(mark, is_up);
-    let parts = HeadParts {
-        position: message.position,
-        element: 0,
-        physical_at: at,
-        claimed,
-        arrived_at: message.arrived_at,
-        twin_type: route.twin_type,
-        stream: route.stream,
-        live: false,
-    };
-    events.finish(mark, &id, parts);
-    Ok(())
+fn tell(
+    is_up: bool,
+    stamp_ms: Option<u64>,
+    taken: Taken<'_>,
+    scratch: &mut Scratch,
+    events: &mut EventBatch,
+) -> Result<(), String> {
+    let mut element = Element::new(&taken.route.plan, events, &mut scratch.id);
+    element.say_presence(is_up);
+    let arrived = (DeviceTime(taken.message.arrived_at.0), ClaimedTime::Arrival);
+    element.at = Some(stamp_ms.map_or(arrived, claimed_at));
+    element.finish(taken, 0)
 }
 
 /// A metric as a dead letter shows it.
