@@ -70,6 +70,8 @@ pub struct SinkStats {
     pub bytes: AtomicU64,
     /// Messages that cannot be published ever (a bad topic, a line that is not written).
     pub failures: AtomicU64,
+    /// How often another client took the session over, where the broker knows its clients by a name.
+    pub takeovers: AtomicU64,
     /// Whether the listener's side can be reached now.
     pub connected: AtomicBool,
     in_flight_bytes: AtomicUsize,

@@ -110,6 +110,8 @@ pub struct SourceStats {
     pub bytes: AtomicU64,
     /// How often a lost connection came back.
     pub reconnects: AtomicU64,
+    /// How often another client took the session over, where the broker knows its clients by a name.
+    pub takeovers: AtomicU64,
     /// Whether the source can be reached now.
     pub connected: AtomicBool,
     /// Bytes that its journal takes on disk.
@@ -128,6 +130,8 @@ pub struct SourceStats {
     lags: Mutex<BTreeMap<String, u64>>,
     /// Whether its journal is full, and the source waits for a checkpoint.
     pub journal_full: AtomicBool,
+    /// Why it was not reached last.
+    trouble: Mutex<Option<String>>,
 }
 
 impl SourceSetup {
@@ -199,6 +203,15 @@ impl SourceStats {
     /// How many records of each partition are not taken yet; of a source without partitions none.
     pub fn lags(&self) -> BTreeMap<String, u64> {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the source was not reached the last time, in words for a person.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, reason: &str) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 
     pub(crate) fn set_lags(&self, lags: BTreeMap<String, u64>) {

@@ -10,6 +10,7 @@ use operators::functions::SHADOWING;
 use operators::id::BINS;
 use operators::twin::{Twin, TwinType};
 
+use crate::checks::is_shared;
 use crate::definition::functions::FunctionDefinition;
 use crate::definition::{ConnectionSettings, Definition, Input, TypeSettings};
 
@@ -163,6 +164,14 @@ fn promises(definition: &Definition, plan: &Plan, page: &mut Page) {
     for source in plan.sources.iter().map(|source| &source.name) {
         let connection = &definition.connections[source];
         page.entry(&format!("{source} -> twins"), taken(connection));
+        let streams = definition.types.values().flat_map(|one| one.physical.values());
+        let mut topics = streams
+            .filter(|stream| stream.from == *source)
+            .flat_map(|stream| stream.topics.iter().filter(|topic| is_shared(definition, stream, topic)));
+        if let Some(topic) = topics.next() {
+            let text = "the order of a twin's messages is not promised, as the broker deals them out among the group";
+            page.entry("", &format!("{topic}: {text}"));
+        }
         for listener in &definition.digital {
             let to = definition.connections.get(&listener.to);
             let promise = match to {
@@ -196,6 +205,10 @@ fn taken(connection: &ConnectionSettings) -> &'static str {
     match connection {
         ConnectionSettings::Mqtt(mqtt) if mqtt.qos == 0 => {
             "at most once (qos: 0): what is sent while nobody listens, or just before a crash, is lost"
+        }
+        ConnectionSettings::Mqtt(mqtt) if mqtt.qos == 2 => {
+            "each message once (qos: 2): it is on disk before it is acknowledged, and kept until the broker will not \
+             send it again"
         }
         ConnectionSettings::Mqtt(_) => {
             "each message once: it is on disk before it is acknowledged, and known when it is sent again"

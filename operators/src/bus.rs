@@ -1,9 +1,10 @@
 //! The two kinds of bus that messages come by, as far as topics and ids differ between them.
 //!
 //! ```text
-//!             topic                    whose message it is
-//!  Levels     plant/press-7/state      a level of the topic        MQTT, files
-//!  Records    plant.telemetry          the key of the record       Kafka
+//!                      topic                 whose message it is
+//!  Levels              plant/press-7/state   a level of the topic              MQTT 3.1.1, files
+//!  LevelsAndHeaders    plant/press-7/state   the same, or a user property      MQTT 5
+//!  Records             plant.telemetry       the key of the record             Kafka
 //! ```
 
 use crate::problem::Problem;
@@ -17,6 +18,8 @@ pub enum Bus {
     /// Topics of levels between `/`, as MQTT has them; a message is known by its topic.
     #[default]
     Levels,
+    /// The same topics; a message has headers beside its payload, as MQTT 5 has them (user properties).
+    LevelsAndHeaders,
     /// Topics of records, as Kafka has them, with levels between `.`; a record has a key and headers.
     Records,
 }
@@ -25,15 +28,20 @@ impl Bus {
     /// What stands between two levels of a topic.
     pub fn separator(self) -> char {
         match self {
-            Bus::Levels => '/',
+            Bus::Levels | Bus::LevelsAndHeaders => '/',
             Bus::Records => '.',
         }
+    }
+
+    /// Whether a message has headers.
+    pub fn has_headers(self) -> bool {
+        self != Bus::Levels
     }
 
     /// How the topics begin that belong to the bus itself: no wildcard takes them.
     pub(crate) fn internal_prefix(self) -> &'static str {
         match self {
-            Bus::Levels => "$",
+            Bus::Levels | Bus::LevelsAndHeaders => "$",
             Bus::Records => "__",
         }
     }

@@ -23,6 +23,7 @@ pub struct Broker {
     folder: TempDir,
     login: Option<(String, String)>,
     tls: Option<Listener>,
+    web: Option<u16>,
     child: Option<Child>,
 }
 
@@ -30,7 +31,7 @@ impl Broker {
     /// A broker on a free port that lets everybody in; it is not started yet.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { port: free_port(), folder, login: None, tls: None, child: None }
+        Self { port: free_port(), folder, login: None, tls: None, web: None, child: None }
     }
 
     /// A broker that everybody may use, running.
@@ -64,6 +65,28 @@ impl Broker {
         broker
     }
 
+    /// A broker that speaks websockets beside.
+    pub fn with_websockets() -> Self {
+        let mut broker = Self::new();
+        broker.web = Some(free_port());
+        broker.start();
+        broker
+    }
+
+    /// The same, by TLS; what it trusts is `ca.pem` of its folder.
+    pub fn with_secure_websockets(authority: &Authority) -> Self {
+        let mut broker = Self::with_tls(authority, Of::Loopback, false);
+        broker.kill();
+        broker.web = broker.tls.take().map(|listener| listener.port);
+        broker.start();
+        broker
+    }
+
+    /// Its port for websockets.
+    pub fn web_port(&self) -> u16 {
+        self.web.expect("it speaks websockets")
+    }
+
     /// The url of a job file, by TLS.
     pub fn tls_url(&self) -> String {
         let port = self.tls.as_ref().expect("it speaks TLS").port;
@@ -87,7 +110,8 @@ impl Broker {
             let ended = child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "mosquitto ended: {ended:?}; is port {port} taken?");
             let tls = self.tls.as_ref().is_none_or(|tls| listens(tls.port));
-            (listens(port) && tls).then_some(())
+            let web = self.web.is_none_or(listens);
+            (listens(port) && tls && web).then_some(())
         });
     }
 
@@ -124,10 +148,23 @@ impl Broker {
                 path("broker.key")
             )
         });
+        let web = self.web.map_or(String::new(), |port| {
+            let path = |name: &str| self.folder.path().join(name);
+            let tls = if path("broker.pem").exists() {
+                format!(
+                    "certfile {}\nkeyfile {}\n",
+                    path("broker.pem").display(),
+                    path("broker.key").display()
+                )
+            } else {
+                String::new()
+            };
+            format!("listener {port} 127.0.0.1\nprotocol websockets\n{tls}")
+        });
         // Started by root it would become a user who may not read the folder; else it stays as it is.
         let text = format!(
             "user root\nlistener {} 127.0.0.1\n{access}\npersistence false\n\
-             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\n{tls}",
+             max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\n{tls}{web}",
             self.port
         );
         let path = self.folder.path().join("mosquitto.conf");

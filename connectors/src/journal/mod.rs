@@ -67,6 +67,8 @@ pub struct JournalSetup {
     pub alarm: Arc<Alarm>,
     /// Called when [`Journal::synced`] has moved, or the journal has failed.
     pub waker: Waker,
+    /// Names of the headers of its messages, in their order.
+    pub headers: Vec<String>,
 }
 
 /// Why a journal cannot be opened, read or written.
@@ -135,6 +137,7 @@ pub struct Journal {
     name: String,
     folder: PathBuf,
     disk: Arc<dyn Disk>,
+    headers: Arc<[String]>,
     bytes_max: u64,
     file_bytes_max: u64,
     /// The oldest first; records are written to the last.
@@ -173,17 +176,19 @@ impl Journal {
     /// Opens the journal in a folder. Leaves out the torn end of a crash, makes all that is good durable,
     /// and shows every record with its position to `visit`, in order.
     pub fn open(setup: JournalSetup, mut visit: impl FnMut(u64, &Record)) -> Result<Self, JournalError> {
-        let JournalSetup { name, folder, disk, settings, alarm, waker } = setup;
+        let JournalSetup { name, folder, disk, settings, alarm, waker, headers } = setup;
+        let headers: Arc<[String]> = headers.into();
         let made = make_durable_folder(&*disk, &folder);
         made.map_err(|error| JournalError::io("make", &folder, error))?;
-        let mut found = Found { files: VecDeque::new(), next: 1, is_lost: false };
+        let mut found = Found { files: VecDeque::new(), next: 1, is_lost: false, newest_is_lost: false };
         let files = JournalFile::list(&*disk, &folder)?;
         let newest = files.len().saturating_sub(1);
         for (index, file) in files.into_iter().enumerate() {
-            found.scan(&disk, file, index == newest, &mut visit)?;
+            found.scan(&disk, file, &headers, index == newest, &mut visit)?;
         }
         if let Some(newest) = found.files.back() {
-            renew(&*disk, newest).map_err(|error| JournalError::io("renew", &newest.path, error))?;
+            renew(&*disk, newest, found.newest_is_lost)
+                .map_err(|error| JournalError::io("renew", &newest.path, error))?;
         }
         disk.sync_folder(&folder).map_err(|error| JournalError::io("sync", &folder, error))?;
         let syncer = Syncer::start(&name, disk.clone(), &folder, alarm, waker, found.next - 1);
@@ -192,6 +197,7 @@ impl Journal {
             name,
             folder,
             disk,
+            headers,
             bytes_max: settings.size.as_u64(),
             file_bytes_max: settings.file_bytes_max(),
             files: found.files,
@@ -295,7 +301,7 @@ impl Journal {
             unsynced: u32::try_from(unsynced).unwrap_or(u32::MAX),
             arrived_at_us,
         };
-        frame::encode(head, records, &mut self.buffer);
+        frame::encode(head, records, &self.headers, &mut self.buffer);
         let written = failpoint::hit(Failpoint::JournalAppend).and_then(|()| end.write_all(&self.buffer));
         if let Err(error) = written {
             return Err(self.syncer.fail("write to", &file.path, error));
@@ -319,7 +325,7 @@ impl Journal {
     /// The records from `position` on that are there now. They must not be truncated before they are
     /// read.
     pub fn read_from(&self, position: u64) -> Replay {
-        Replay::new(self.disk.clone(), self.files.clone(), position)
+        Replay::new(self.disk.clone(), self.files.clone(), self.headers.clone(), position)
     }
 
     /// Removes the files that hold nothing from `position` on.
@@ -372,12 +378,14 @@ impl Journal {
 
 /// Writes the newest file again, as far as it is good. The process before may have written more than it
 /// synced, or its sync may have failed, after which the system shows what the disk does not have; and
-/// what is found here is acknowledged when its sender sends it again.
-fn renew(disk: &dyn Disk, file: &JournalFile) -> io::Result<()> {
+/// what is found here is acknowledged when its sender sends it again. Its head says the version of what will follow.
+fn renew(disk: &dyn Disk, file: &JournalFile, is_lost: bool) -> io::Result<()> {
     failpoint::hit(Failpoint::JournalFile)?;
     let beside = disk::unfinished(&file.path);
     let mut renewed = disk.create(&beside)?;
-    let mut at = 0;
+    let head = FileHead { first: file.first, is_lost }.encode();
+    renewed.write_all(&head)?;
+    let mut at = head.len() as u64;
     while at < file.bytes {
         let end = (at + PIECE_BYTES).min(file.bytes);
         renewed.write_all(&disk.read_range(&file.path, at..end)?)?;
@@ -395,6 +403,8 @@ struct Found {
     files: VecDeque<JournalFile>,
     next: u64,
     is_lost: bool,
+    /// What the head of the last file says.
+    newest_is_lost: bool,
 }
 
 impl Found {
@@ -402,6 +412,7 @@ impl Found {
         &mut self,
         disk: &Arc<dyn Disk>,
         mut file: JournalFile,
+        headers: &Arc<[String]>,
         is_newest: bool,
         visit: &mut impl FnMut(u64, &Record),
     ) -> Result<(), JournalError> {
@@ -411,8 +422,8 @@ impl Found {
             return Err(JournalError::Damaged { path: file.path, offset: 0, reason });
         }
         self.next = file.first;
-        let (head, mut frames) = Frames::open(disk, file.clone())?;
-        self.is_lost = head.is_lost;
+        let (head, mut frames) = Frames::open(disk, file.clone(), headers.clone())?;
+        (self.is_lost, self.newest_is_lost) = (head.is_lost, head.is_lost);
         let mut records = VecDeque::new();
         loop {
             let read = frames.next().and_then(|frame| match frame {

@@ -56,6 +56,8 @@ pub(super) struct Frames {
     offset: u64,
     buffer: Bytes,
     next: u64,
+    /// Names of the headers of messages.
+    headers: Arc<[String]>,
 }
 
 /// A frame that was read.
@@ -67,9 +69,13 @@ pub(super) struct Frame {
 
 impl Frames {
     /// Begins with the head of the file, which must be a good one.
-    pub(super) fn open(disk: &Arc<dyn Disk>, file: JournalFile) -> Result<(FileHead, Self), JournalError> {
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        file: JournalFile,
+        headers: Arc<[String]>,
+    ) -> Result<(FileHead, Self), JournalError> {
         let next = file.first;
-        let mut frames = Self { disk: disk.clone(), file, offset: 0, buffer: Bytes::new(), next };
+        let mut frames = Self { disk: disk.clone(), file, offset: 0, buffer: Bytes::new(), next, headers };
         let bytes = frames.peek((FILE_HEAD_BYTES as u64).min(frames.file.bytes))?;
         let head = FileHead::decode(&bytes).and_then(|head| match head.first == frames.file.first {
             true => Ok(head),
@@ -106,7 +112,8 @@ impl Frames {
     /// Takes the records of a frame apart; the next frame begins after the last of them. Nothing else is
     /// in `into` before.
     pub(super) fn records(&mut self, frame: &Frame, into: &mut VecDeque<Record>) -> Result<(), JournalError> {
-        for record in frame::records(&frame.bytes, frame.first, frame.head.arrived_at_us) {
+        let headers = self.headers.clone();
+        for record in frame::records(&frame.bytes, frame.first, frame.head.arrived_at_us, &headers) {
             match record {
                 Ok(record) => into.push_back(record),
                 Err(reason) => {
@@ -175,6 +182,7 @@ impl Frames {
 pub struct Replay {
     disk: Arc<dyn Disk>,
     files: VecDeque<JournalFile>,
+    headers: Arc<[String]>,
     frames: Option<Frames>,
     records: VecDeque<Record>,
     /// Position of the first record in `records`.
@@ -183,11 +191,16 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(disk: Arc<dyn Disk>, mut files: VecDeque<JournalFile>, from: u64) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        mut files: VecDeque<JournalFile>,
+        headers: Arc<[String]>,
+        from: u64,
+    ) -> Self {
         while files.get(1).is_some_and(|second| second.first <= from) {
             files.pop_front();
         }
-        Self { disk, files, frames: None, records: VecDeque::new(), position: 0, from }
+        Self { disk, files, headers, frames: None, records: VecDeque::new(), position: 0, from }
     }
 
     fn read(&mut self) -> Result<Option<(u64, Record)>, JournalError> {
@@ -201,7 +214,7 @@ impl Replay {
             }
             let Some(frames) = &mut self.frames else {
                 let Some(file) = self.files.pop_front() else { return Ok(None) };
-                self.frames = Some(Frames::open(&self.disk, file)?.1);
+                self.frames = Some(Frames::open(&self.disk, file, self.headers.clone())?.1);
                 continue;
             };
             match frames.next()? {

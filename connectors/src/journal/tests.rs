@@ -18,6 +18,7 @@ fn setup(folder: &Path) -> JournalSetup {
         settings: JournalSettings::default(),
         alarm: Arc::default(),
         waker: Arc::new(|| {}),
+        headers: Vec::new(),
     }
 }
 
@@ -47,7 +48,7 @@ fn message(packet_id: u16, topic: &str, payload: &[u8]) -> Record {
         payload: Bytes::copy_from_slice(payload),
         ..RawMessage::default()
     };
-    Record::Message { packet_id, message }
+    Record::Message { packet_id, exactly_once: false, message }
 }
 
 /// Appends as one frame, waits until it is durable, and gives what is to be read back.
@@ -61,6 +62,7 @@ fn keep(journal: &mut Journal, at_us: i64, mut records: Vec<Record>) -> Kept {
             }
             Record::Lost { at_us: lost_at_us, .. } => *lost_at_us = at_us,
             Record::Restored { at_us: restored_at_us } => *restored_at_us = at_us,
+            Record::Released { .. } => {}
         }
     }
     (first..).zip(records).collect()
@@ -105,12 +107,65 @@ fn the_bytes_are_these() {
 
 /// The head of the file, then its four frames; the last payload is left out.
 const GOLDEN: [&str; 5] = [
-    "74776c2d6a726e6c01000000010000000000000000a72b99aa",
+    "74776c2d6a726e6c0200000001000000000000000069475317",
     "1c000000137f29d0000000000000000040420f000000000004070001037478797a000000",
     "16000000be35846e0200000000000000feffffffffffffff1004676f6e65",
     "11000000701343c40300000000000000030000000000000020",
     "ed0000000d8e56f2040000000000000004000000000000000fcdabc096b1020302612f627b7d04010001c80163",
 ];
+
+/// A file of the version before goes on as one of this version.
+#[test]
+fn a_journal_of_the_version_before_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = opened(setup(folder.path()));
+    let mut expected = example(&mut journal);
+    drop(journal);
+    let path = files(&folder).remove(0);
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[8] = 1;
+    let crc = crc32fast::hash(&bytes[..frame::FILE_HEAD_BYTES - 4]);
+    bytes[frame::FILE_HEAD_BYTES - 4..frame::FILE_HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let (mut journal, kept) = opened(setup(folder.path()));
+    assert_eq!(kept, expected);
+    expected.extend(keep(&mut journal, 5, vec![Record::Released { packet_id: 7 }]));
+    drop(journal);
+    assert_eq!(fs::read(&path).expect("read")[8], 2);
+    assert_eq!(opened(setup(folder.path())).1, expected);
+}
+
+#[test]
+fn qos_2_and_headers_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = |headers: &[&str]| {
+        let headers = headers.iter().map(|name| (*name).to_owned()).collect();
+        JournalSetup { headers, ..setup(folder.path()) }
+    };
+    let with = |packet_id, headers: &[Option<&'static str>]| {
+        let headers = headers.iter().map(|value| value.map(Bytes::from)).collect();
+        match message(packet_id, "t", b"x") {
+            Record::Message { message, .. } => {
+                Record::Message { packet_id, exactly_once: true, message: RawMessage { headers, ..message } }
+            }
+            other => other,
+        }
+    };
+    let (mut journal, _) = opened(setup(&["a", "b"]));
+    let records =
+        vec![with(7, &[Some("1"), None]), with(8, &[None, None]), Record::Released { packet_id: 7 }];
+    let mut expected = keep(&mut journal, 1, records);
+    assert_eq!(journal.read_from(0).map(|record| record.expect("good")).collect::<Kept>(), expected);
+    drop(journal);
+    assert_eq!(opened(setup(&["a", "b"])).1, expected);
+    // Another run wants others, in another order.
+    for ((_, record), headers) in expected.iter_mut().zip([[None, Some("1")], [None, None]]) {
+        if let Record::Message { message, .. } = record {
+            message.headers = headers.map(|value| value.map(Bytes::from)).into();
+        }
+    }
+    assert_eq!(opened(setup(&["c", "a"])).1, expected);
+}
 
 #[test]
 fn a_message_of_the_paper_takes_little_more_than_itself() {
@@ -206,7 +261,7 @@ fn a_newer_version_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = JournalFile::path_of(folder.path(), 1);
     let head = FileHead { first: 1, is_lost: false }.encode();
-    for (version, expected) in [(2_u8, "run the newer version"), (0, "version never was")] {
+    for (version, expected) in [(3_u8, "run the newer version"), (0, "version never was")] {
         let mut bytes = head.clone();
         bytes[8] = version;
         fs::write(&path, bytes).expect("written");
@@ -223,7 +278,8 @@ fn what_was_not_promised_may_be_lost_in_the_middle() {
     let mut bytes = FileHead { first: 1, is_lost: false }.encode();
     for (index, unsynced) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
         let mut frame = Vec::new();
-        frame::encode(FrameHead { index, unsynced, arrived_at_us: 5 }, &[message(1, "t", b"x")], &mut frame);
+        let head = FrameHead { index, unsynced, arrived_at_us: 5 };
+        frame::encode(head, &[message(1, "t", b"x")], &[], &mut frame);
         bytes.extend(frame);
     }
     let second_at = FileHead { first: 1, is_lost: false }.encode().len() + 29;

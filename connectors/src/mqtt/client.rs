@@ -1,30 +1,18 @@
 //! What the source and the sink share of a connection: its options, the pause before the next
 //! attempt, and one clear line about a broker that is away.
 
-use super::tls::{self, Tls};
+use super::protocol::{self, Cause, Client, EventLoop, Trouble};
+use super::socket::{Dial, Line};
+use super::stream::Way;
 use super::{MqttError, MqttSettings};
 use crate::reminder::Reminder;
 use crate::thread::StopSignal;
-use rumqttc::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, NetworkOptions, QoS,
-};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tracing::{info, warn};
-
-/// The longest packet that the protocol can say. The client takes them all: a payload over the
-/// job's limit is a dead letter, where a packet over the client's would be a disconnect, again and
-/// again.
-const PACKET_BYTES_MAX: usize = 268_435_455 + 5;
-
-/// How many messages may be published and not yet acknowledged.
-pub(super) const IN_FLIGHT_MAX: u16 = 1_000;
-
-/// How many packets are read or written at once, at most.
-pub(super) const PACKET_BATCH_MAX: usize = 128;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -33,59 +21,44 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// so that a broker that throws the client out again and again is not asked ten times a second.
 const GOOD_CONNECTION_MIN: Duration = Duration::from_secs(5);
 
+/// How many connections in a row must be cut off for another client to be held for the one who does it.
+const CUTS_MIN: u32 = 3;
+
 /// A client, its event loop, and a runtime to drive it on the connector's own thread.
 pub(super) struct Connection {
-    pub(super) client: AsyncClient,
+    pub(super) client: Client,
     pub(super) event_loop: EventLoop,
     pub(super) runtime: Runtime,
 }
 
 impl Connection {
-    /// Makes everything ready, with the options of a clean session as `adjust` changes them; connects
-    /// only when the event loop is driven.
+    /// Makes everything ready; connects only when the event loop is driven. A source writes through its `line` as
+    /// well, and has the broker keep its session above QoS 0.
     pub(super) fn new(
         name: &str,
         settings: &MqttSettings,
         client_id: &str,
-        adjust: impl FnOnce(&mut MqttOptions, Option<Tls>),
+        line: Option<Line>,
     ) -> Result<Self, MqttError> {
-        settings.check().map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
-        let address = settings.address();
-        let (host, port) = address.map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
+        let of_settings = |reason| MqttError::Settings { name: name.to_owned(), reason };
+        settings.check().map_err(of_settings)?;
+        let (host, port) = settings.address().map_err(of_settings)?;
         // The library joins host and port with a colon, which an IPv6 address needs brackets for.
         let host = if host.contains(':') { format!("[{host}]") } else { host };
-        let mut options = MqttOptions::new(settings.client_id(client_id), Broker::tcp(host, port));
-        options
-            .set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX))
-            .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX)
-            .set_clean_session(true)
-            .set_inflight(IN_FLIGHT_MAX)
-            .set_max_request_batch(PACKET_BATCH_MAX)
-            .set_read_batch_size(PACKET_BATCH_MAX);
-        match (&settings.user, &settings.password) {
-            (Some(user), Some(password)) => {
-                options.set_credentials(user.as_str(), password.reveal().as_bytes().to_vec())
-            }
-            (Some(user), None) => options.set_username(user.as_str()),
-            _ => options.clear_auth(),
-        };
-        let tls =
-            Tls::of(settings).map_err(|reason| MqttError::Settings { name: name.to_owned(), reason })?;
-        adjust(&mut options, tls);
-        let (client, mut event_loop) =
-            AsyncClient::builder(options).capacity(2 * usize::from(IN_FLIGHT_MAX)).build();
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        event_loop.set_network_options(network);
+        let way = Way::of(settings).map_err(of_settings)?;
+        let is_source = line.is_some();
+        let (client, event_loop) = protocol::open(protocol::Setup {
+            settings,
+            client_id: settings.client_id(client_id),
+            address: (host, port),
+            is_source,
+            is_kept: is_source && settings.qos > 0,
+            dial: (is_source || !way.is_plain()).then_some(Dial { way, line }),
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|error| MqttError::Thread { name: name.to_owned(), error })?;
         Ok(Self { client, event_loop, runtime })
     }
-}
-
-/// The quality of service of the settings, which were checked.
-pub(super) fn quality(settings: &MqttSettings) -> QoS {
-    if settings.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce }
 }
 
 /// A signal that wakes the connector's thread from its asynchronous waits.
@@ -103,23 +76,39 @@ pub(super) struct Outage {
     is_nameless: bool,
     /// The settings keep passwords out of the URL, so it may be shown.
     url: String,
+    client_id: String,
     connected_at: Option<Instant>,
+    /// How many connections were cut off soon, one after the other.
+    cuts: u32,
     /// An outage has begun and was reported.
     pub(super) is_reported: bool,
     pause: Duration,
     reminder: Reminder,
+    takeovers: Reminder,
+}
+
+/// What has become of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Why, the first time in an outage.
+    pub(super) reason: Option<String>,
+    /// Another client has taken the session over, or is held for it.
+    pub(super) is_taken_over: bool,
 }
 
 impl Outage {
-    pub(super) fn new(name: &str, settings: &MqttSettings) -> Self {
+    pub(super) fn new(name: &str, settings: &MqttSettings, client_id: &str) -> Self {
         Self {
             name: name.to_owned(),
             is_nameless: settings.is_secure() && settings.certificate.is_none(),
             url: settings.url.clone(),
+            client_id: settings.client_id(client_id).to_owned(),
             connected_at: None,
+            cuts: 0,
             is_reported: false,
             pause: PAUSE_MIN,
             reminder: Reminder::default(),
+            takeovers: Reminder::default(),
         }
     }
 
@@ -130,11 +119,12 @@ impl Outage {
         std::mem::take(&mut self.is_reported)
     }
 
-    /// An attempt has failed, or the connection is gone. Gives the reason, the first time in an
-    /// outage; the pause until the next attempt is in `pause`.
-    pub(super) fn failed(&mut self, error: &ConnectionError) -> Option<String> {
-        let mut reason = explain(error);
+    /// An attempt has failed, or the connection is gone; the pause until the next attempt is in `pause`.
+    pub(super) fn failed(&mut self, trouble: Trouble) -> Failure {
         let lasted = self.connected_at.take().map(|connected_at| connected_at.elapsed());
+        let takeover = self.takeover(trouble.cause, lasted);
+        let is_taken_over = takeover.is_some();
+        let mut reason = takeover.unwrap_or(trouble.reason);
         // What the broker says of a certificate that is missing may be lost with the connection.
         if self.is_nameless
             && lasted.is_none()
@@ -143,15 +133,40 @@ impl Outage {
         {
             reason = format!("{reason}; the broker may ask for a certificate; write `certificate` and `key`");
         }
-        if lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION_MIN) {
+        // Two clients that take the session from each other do so less and less often.
+        if !is_taken_over && lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION_MIN) {
             self.pause = PAUSE_MIN;
             self.reminder.reset();
         }
-        if let Some(attempts) = self.reminder.due() {
-            warn!(connector = %self.name, url = %self.url, error = %reason, attempts, "broker not reached; retrying");
+        let due = if is_taken_over { self.takeovers.due() } else { self.reminder.due() };
+        if let Some(attempts) = due {
+            let problem = if is_taken_over { "session taken over" } else { "broker not reached" };
+            warn!(connector = %self.name, url = %self.url, error = %reason, attempts, "{problem}; retrying");
         }
         let is_first = !std::mem::replace(&mut self.is_reported, true);
-        is_first.then_some(reason)
+        Failure { reason: is_first.then_some(reason), is_taken_over }
+    }
+
+    /// Who took the session, where somebody did. A broker of MQTT 3.1.1 does not say so: it closes the connection of
+    /// the one when the other comes, who then comes back, and so on.
+    fn takeover(&mut self, cause: Cause, lasted: Option<Duration>) -> Option<String> {
+        let client_id = &self.client_id;
+        let help = "give each client, and each job, a `client_id` of its own";
+        if cause == Cause::TakenOver {
+            return Some(format!(
+                "another client has connected with our client id `{client_id}` and has taken the session over; {help}"
+            ));
+        }
+        // Whoever comes back does so within the longest pause of its own, which is hardly longer than ours.
+        let is_cut = cause == Cause::Cut && lasted.is_some_and(|lasted| lasted < PAUSE_MAX);
+        self.cuts = if is_cut { self.cuts.saturating_add(1) } else { 0 };
+        (self.cuts >= CUTS_MIN).then(|| {
+            format!(
+                "the broker has closed {} connections in a row soon after they were made; most likely another client \
+                 uses our client id `{client_id}`: {help}",
+                self.cuts
+            )
+        })
     }
 
     /// The pause before the next attempt: doubled each time, and never the same for two clients, so
@@ -165,59 +180,54 @@ impl Outage {
     }
 }
 
-/// The library's error in words that say what to look at.
-fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword => {
-                "the broker refuses the user or password; check `user` and `password`".into()
-            }
-            ConnectReturnCode::NotAuthorized => {
-                "the broker refuses this user; check `user`, `password` and the broker's access rules".into()
-            }
-            ConnectReturnCode::BadClientId => {
-                "the broker refuses the client id; set another `client_id`".into()
-            }
-            ConnectReturnCode::ServiceUnavailable => "the broker says that it is not available now".into(),
-            ConnectReturnCode::RefusedProtocolVersion => "the broker does not speak MQTT 3.1.1".into(),
-            ConnectReturnCode::Success => "the broker refuses the connection".into(),
-        },
-        ConnectionError::Io(error) => secured(error.to_string()),
-        ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => "no answer in time".into(),
-        other => secured(other.to_string()),
-    }
-}
-
-/// What a broker says of our certificate comes with the first read, and not with the handshake.
-fn secured(error: String) -> String {
-    match error.contains("SSL routines") && !error.starts_with("TLS") {
-        true => tls::explain(&error),
-        false => error,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pauses_grow_to_a_bound_and_differ() {
-        let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"));
+        let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"), "c");
         let pauses: Vec<_> = (0..12).map(|_| outage.pause()).collect();
         assert!(pauses[0] >= PAUSE_MIN / 2 && pauses[0] < PAUSE_MIN, "{pauses:?}");
         assert!(pauses[4] >= PAUSE_MIN * 8, "{pauses:?}");
         assert!(pauses[11] >= PAUSE_MAX / 2 && pauses[11] < PAUSE_MAX, "{pauses:?}");
     }
 
+    fn trouble(cause: Cause) -> Trouble {
+        Trouble { reason: "it rains".into(), cause }
+    }
+
     #[test]
     fn an_outage_is_reported_once() {
-        let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"));
-        let refused = ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword);
-        let reason = outage.failed(&refused).expect("the first failure is reported");
-        assert!(reason.contains("check `user` and `password`"), "{reason}");
-        assert_eq!(outage.failed(&ConnectionError::NetworkTimeout), None);
+        let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"), "c");
+        let failed =
+            |reason: Option<&str>| Failure { reason: reason.map(str::to_owned), is_taken_over: false };
+        assert_eq!(outage.failed(trouble(Cause::Other)), failed(Some("it rains")));
+        assert_eq!(outage.failed(trouble(Cause::Other)), failed(None));
         assert!(outage.connected());
         assert!(!outage.connected());
-        assert!(outage.failed(&ConnectionError::NetworkTimeout).is_some());
+        assert_eq!(outage.failed(trouble(Cause::Other)), failed(Some("it rains")));
+    }
+
+    #[test]
+    fn a_takeover_is_named_as_soon_as_it_is_known() {
+        let mut outage = Outage::new("s", &MqttSettings::new("mqtt://h"), "c");
+        let mut cut = |connects: bool, cause: Cause| {
+            if connects {
+                outage.connected();
+            }
+            let failure = outage.failed(trouble(cause));
+            assert!(
+                failure.reason.is_none_or(|reason| reason.contains("client id `c`") == failure.is_taken_over)
+            );
+            failure.is_taken_over
+        };
+        let said = [(true, Cause::TakenOver), (true, Cause::Other), (true, Cause::TakenOver)];
+        assert_eq!(said.map(|(connects, cause)| cut(connects, cause)), [true, false, true]);
+        // A broker that does not say so is believed the third time; one that was away in between has restarted.
+        let closed = [true, true, false, true, true, true, true].map(|connects| cut(connects, Cause::Cut));
+        assert_eq!(closed, [false, false, false, false, false, true, true]);
+        assert!(!cut(true, Cause::Other));
+        assert!(!cut(true, Cause::Cut));
     }
 }

@@ -1,18 +1,21 @@
-//! MQTT 3.1.1 over TCP or TLS. The client library stays behind this module.
+//! MQTT 3.1.1 and 5, over TCP, TLS or websockets. The client libraries stay behind this module.
 //!
 //! `source` takes messages from a broker and loses none, `sink` publishes to one, `embedded` is a small
 //! broker inside the process for the demo and for tests.
 
 mod client;
 pub mod embedded;
+mod protocol;
 mod repeats;
 mod session;
 pub mod sink;
 mod socket;
 pub mod source;
+mod stream;
 mod tls;
 mod window;
 
+pub use protocol::Version;
 pub use session::SessionError;
 
 use crate::journal::{JournalError, JournalSettings};
@@ -24,16 +27,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-/// The scheme of an url that asks for TLS.
+/// Schemes of urls: over TCP, by TLS, and both behind websockets; with the port of each.
+const SCHEMES: [(&str, u16); 4] = [("mqtt", 1883), (SECURE, 8883), (WEB, 80), (SECURE_WEB, 443)];
 const SECURE: &str = "mqtts";
+const WEB: &str = "ws";
+const SECURE_WEB: &str = "wss";
+
+/// How topics begin that several subscribers share: `$share/<group>/<filter>`.
+const SHARED: &str = "$share/";
 
 /// How to reach a broker.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSettings {
     /// Where the broker is: `mqtt://host` or `mqtt://host:port`, or `mqtts://` for TLS; the port is 1883 by default, of
-    /// TLS 8883.
+    /// TLS 8883. Behind websockets `ws://host/path` or `wss://host/path`, by default port 80 or 443.
     pub url: String,
+    /// Which MQTT is spoken: `3.1.1` or `5`.
+    #[serde(default)]
+    pub version: Version,
     /// The CA that the broker's certificate is to be of, a PEM file; by default all that the system trusts.
     #[serde(default)]
     pub ca: Option<PathBuf>,
@@ -55,7 +67,7 @@ pub struct MqttSettings {
     /// After how much silence the connection is proved alive by a ping; whole seconds, 1 s to 18 h.
     #[serde(default = "keep_alive_default", with = "humantime_serde")]
     pub keep_alive: Duration,
-    /// Quality of service: 0 at most once, 1 at least once.
+    /// Quality of service: 0 at most once, 1 at least once, 2 exactly once.
     #[serde(default = "qos_default")]
     pub qos: u8,
     /// The longest payload that is taken; a longer one is handed on cut, marked as oversize.
@@ -67,6 +79,19 @@ pub struct MqttSettings {
     /// How much a source keeps on disk until a checkpoint has it: `{size: 1GB, file: 16MB}`.
     #[serde(default)]
     pub journal: JournalSettings,
+    /// How long the broker keeps what comes for the job while it is away; for ever by default. MQTT 5.
+    #[serde(default, with = "humantime_serde")]
+    pub session_expiry: Option<Duration>,
+    /// How many messages the broker may send before the first of them is acknowledged; 65,535 by default. MQTT 5.
+    #[serde(default)]
+    pub receive_maximum: Option<u16>,
+    /// How many topics the broker may send as a number of two bytes; 0 is none, and none for what is published either.
+    /// MQTT 5.
+    #[serde(default = "topic_aliases_default")]
+    pub topic_aliases: u16,
+    /// How long the broker keeps what is published for listeners that are away; for ever by default. MQTT 5.
+    #[serde(default, with = "humantime_serde")]
+    pub message_expiry: Option<Duration>,
 }
 
 /// Why a connector to a broker could not be started. A broker that is away is no reason: it is
@@ -120,6 +145,7 @@ impl MqttSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            version: Version::default(),
             ca: None,
             certificate: None,
             key: None,
@@ -131,6 +157,10 @@ impl MqttSettings {
             max_payload: max_payload_default(),
             queue: queue_default(),
             journal: JournalSettings::default(),
+            session_expiry: None,
+            receive_maximum: None,
+            topic_aliases: topic_aliases_default(),
+            message_expiry: None,
         }
     }
 
@@ -144,17 +174,20 @@ impl MqttSettings {
         self.address()?;
         let has_tls = self.ca.is_some() || self.certificate.is_some() || self.key.is_some();
         if has_tls && !self.is_secure() {
-            return Err("`ca`, `certificate` and `key` are for TLS; write mqtts://host".into());
+            return Err(
+                "`ca`, `certificate` and `key` are for TLS; write mqtts://host or wss://host/path".into()
+            );
         }
         if self.certificate.is_some() != self.key.is_some() {
             return Err("a certificate is shown with its key; write both `certificate` and `key`".into());
         }
-        if self.qos > 1 {
+        if self.qos > 2 {
             return Err(format!(
-                "qos {} is not offered; use 0 (at most once) or 1 (at least once)",
+                "qos {} is not offered; use 0 (at most once), 1 (at least once) or 2 (exactly once)",
                 self.qos
             ));
         }
+        self.check_of_version()?;
         let seconds = self.keep_alive.as_secs();
         if !(1..=u64::from(u16::MAX)).contains(&seconds) || self.keep_alive.subsec_nanos() != 0 {
             return Err(
@@ -170,6 +203,28 @@ impl MqttSettings {
         self.journal.check()
     }
 
+    /// What only MQTT 5 has.
+    fn check_of_version(&self) -> Result<(), String> {
+        let spans = [("session_expiry", self.session_expiry), ("message_expiry", self.message_expiry)];
+        let asked = spans.into_iter().find_map(|(key, span)| span.map(|_| key));
+        let asked = asked.or(self.receive_maximum.map(|_| "receive_maximum"));
+        if let (Version::V3, Some(key)) = (self.version, asked) {
+            return Err(format!("{key} is of MQTT 5; write version: 5 beside it"));
+        }
+        for (key, span) in spans {
+            let in_range = |span: Duration| (1..u64::from(u32::MAX)).contains(&span.as_secs());
+            if span.is_some_and(|span| !in_range(span) || span.subsec_nanos() != 0) {
+                return Err(format!(
+                    "{key} is counted in whole seconds, from 1s to 136years; write for example 7days"
+                ));
+            }
+        }
+        match self.receive_maximum {
+            Some(0) => Err("receive_maximum is at least 1; write for example 1000, or leave it out".into()),
+            _ => Ok(()),
+        }
+    }
+
     fn url(&self) -> Result<Url, String> {
         // The text itself is not repeated in messages: it may hold a password that does not belong there.
         Url::parse(&self.url).map_err(|error| {
@@ -180,40 +235,46 @@ impl MqttSettings {
     /// Host and port.
     pub(crate) fn address(&self) -> Result<(String, u16), String> {
         let url = self.url()?;
-        match url.scheme() {
-            "mqtt" | SECURE => {}
-            "ws" | "wss" => {
-                return Err(format!("{}:// comes later; use mqtt:// or mqtts://", url.scheme()));
-            }
-            other => {
-                return Err(format!("{other}:// is not MQTT; write mqtt://host or mqtt://host:port"));
-            }
-        }
+        let Some((scheme, own)) = SCHEMES.into_iter().find(|(scheme, _)| *scheme == url.scheme()) else {
+            return Err(format!("{}:// is not MQTT; write mqtt://host or mqtt://host:port", url.scheme()));
+        };
         if !url.username().is_empty() || url.password().is_some() {
             return Err("the url holds a user or password; write them as `user` and `password`".into());
         }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        let is_web = matches!(scheme, WEB | SECURE_WEB);
+        if !is_web && !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err("the url has more than host and port; topics are given apart from it".into());
         }
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or("the url names no host; write mqtt://host or mqtt://host:port")?;
         match url.port() {
             Some(0) => Err("port 0 cannot be connected to; MQTT's own is 1883".into()),
-            port => {
-                let own = if url.scheme() == SECURE { 8883 } else { 1883 };
-                Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(own)))
-            }
+            port => Ok((host.trim_matches(['[', ']']).to_owned(), port.unwrap_or(own))),
         }
     }
 
     /// Whether the connection is by TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        self.url().is_ok_and(|url| url.scheme() == SECURE)
+        self.url().is_ok_and(|url| matches!(url.scheme(), SECURE | SECURE_WEB))
     }
+
+    /// Whether the broker is behind websockets.
+    pub(crate) fn is_web(&self) -> bool {
+        self.url().is_ok_and(|url| matches!(url.scheme(), WEB | SECURE_WEB))
+    }
+}
+
+/// Whole seconds of a span that was checked.
+fn seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX - 1)
 }
 
 fn keep_alive_default() -> Duration {
     Duration::from_secs(30)
+}
+
+fn topic_aliases_default() -> u16 {
+    64
 }
 
 fn qos_default() -> u8 {
@@ -263,7 +324,10 @@ mod settings_tests {
         check(r#"{"url":"mqtts://broker:2883","ca":"a","certificate":"b","key":"c"}"#, Ok(("broker", 2883)));
         check(r#"{"url":"mqtt://broker","ca":"a"}"#, Err("write mqtts://host"));
         check(r#"{"url":"mqtts://broker","certificate":"b"}"#, Err("write both `certificate` and `key`"));
-        check(r#"{"url":"ws://broker"}"#, Err("ws:// comes later; use mqtt://"));
+        check(r#"{"url":"ws://broker"}"#, Ok(("broker", 80)));
+        check(r#"{"url":"wss://broker:8443/mqtt","ca":"a"}"#, Ok(("broker", 8443)));
+        check(r#"{"url":"ws://broker/mqtt?x=1"}"#, Err("more than host and port"));
+        check(r#"{"url":"ws://broker/mqtt","ca":"a"}"#, Err("write mqtts://host or wss://host/path"));
         check(r#"{"url":"http://broker"}"#, Err("write mqtt://host"));
         check(r#"{"url":"broker"}"#, Err("write mqtt://host"));
         check(r#"{"url":"broker:1883"}"#, Err("write mqtt://host"));
@@ -272,7 +336,23 @@ mod settings_tests {
         check(r#"{"url":"mqtt://broker:99999"}"#, Err("cannot be read"));
         check(r#"{"url":"mqtt://u:p@broker"}"#, Err("as `user` and `password`"));
         check(r#"{"url":"mqtt://broker/topic"}"#, Err("topics are given apart"));
-        check(r#"{"url":"mqtt://broker","qos":2}"#, Err("use 0"));
+        check(r#"{"url":"mqtt://broker","qos":2}"#, Ok(("broker", 1883)));
+        check(r#"{"url":"mqtt://broker","qos":3}"#, Err("use 0"));
+        check(
+            r#"{"url":"mqtt://h","version":5,"session_expiry":"7days","receive_maximum":100,"message_expiry":"1h"}"#,
+            Ok(("h", 1883)),
+        );
+        check(
+            r#"{"url":"mqtt://h","session_expiry":"1h"}"#,
+            Err("session_expiry is of MQTT 5; write version: 5"),
+        );
+        check(
+            r#"{"url":"mqtt://h","receive_maximum":9}"#,
+            Err("receive_maximum is of MQTT 5; write version: 5"),
+        );
+        check(r#"{"url":"mqtt://h","version":5,"receive_maximum":0}"#, Err("at least 1"));
+        check(r#"{"url":"mqtt://h","version":5,"message_expiry":"1500ms"}"#, Err("whole seconds"));
+        check(r#"{"url":"mqtt://h","version":5,"session_expiry":"0s"}"#, Err("whole seconds"));
         check(r#"{"url":"mqtt://broker","keep_alive":"100ms"}"#, Err("whole seconds"));
         check(r#"{"url":"mqtt://broker","password":"p"}"#, Err("add `user`"));
         check(r#"{"url":"mqtt://broker","queue":"0B"}"#, Err("more than 0"));

@@ -15,13 +15,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use rumqttc::MqttOptions;
+use rumqttc::NetworkOptions;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_native_tls::TlsStream;
 
-use super::tls::Tls;
+use super::stream::{Stream, Way};
+
+/// How the library connects.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) way: Way,
+    /// What is written through beside the library, of a source.
+    pub(super) line: Option<Line>,
+}
+
+/// What the library holds of a connection.
+pub(super) enum Socket {
+    Own(Stream),
+    Shared(SharedSocket),
+}
 
 /// Writes to whatever connection stands now; clones write to the same.
 #[derive(Clone, Default)]
@@ -33,6 +45,8 @@ pub(super) struct Line {
 struct Writer {
     half: Option<Half>,
     out: BytesMut,
+    /// What the way took and may still hold back.
+    is_unflushed: bool,
     /// Counts connections, so that the end of an old one is not taken for that of the next.
     connection: u64,
 }
@@ -40,49 +54,28 @@ struct Writer {
 /// The way out of a connection.
 enum Half {
     Plain(OwnedWriteHalf),
-    Tls(WriteHalf<TlsStream<TcpStream>>),
+    Split(WriteHalf<Stream>),
 }
 
 /// The way in.
 enum Reader {
     Plain(OwnedReadHalf),
-    Tls(ReadHalf<TlsStream<TcpStream>>),
+    Split(ReadHalf<Stream>),
 }
 
-/// Has the library connect by TLS, where the settings ask for it.
-pub(super) fn secure(options: &mut MqttOptions, tls: Option<Tls>) {
-    let Some(tls) = tls else { return };
-    options.set_socket_connector(move |host, network_options| {
-        let tls = tls.clone();
-        async move {
-            let stream = rumqttc::default_socket_connect(host, network_options).await?;
-            tls.connect(stream).await
-        }
-    });
+impl Dial {
+    /// Connects; `host` has its port behind it.
+    pub(super) async fn connect(self, host: String, options: NetworkOptions) -> io::Result<Socket> {
+        let stream = rumqttc::default_socket_connect(host, options).await?;
+        let stream = self.way.connect(stream).await?;
+        Ok(match self.line {
+            Some(line) => Socket::Shared(line.connect(stream)),
+            None => Socket::Own(stream),
+        })
+    }
 }
 
 impl Line {
-    /// Has the library connect through this line.
-    pub(super) fn carry(&self, options: &mut MqttOptions, tls: Option<Tls>) {
-        let line = self.clone();
-        options.set_socket_connector(move |host, network_options| {
-            let (line, tls) = (line.clone(), tls.clone());
-            async move {
-                let stream = rumqttc::default_socket_connect(host, network_options).await?;
-                Ok::<_, io::Error>(match tls {
-                    Some(tls) => {
-                        let (reader, half) = tokio::io::split(tls.connect(stream).await?);
-                        line.connect(Reader::Tls(reader), Half::Tls(half))
-                    }
-                    None => {
-                        let (reader, half) = stream.into_split();
-                        line.connect(Reader::Plain(reader), Half::Plain(half))
-                    }
-                })
-            }
-        });
-    }
-
     /// Writes a PUBACK for each packet id, in their order.
     pub(super) fn acknowledge(&self, packet_ids: impl Iterator<Item = u16>) {
         let mut writer = self.lock();
@@ -103,7 +96,8 @@ impl Line {
 
     /// Whether something waits until the socket takes more.
     pub(super) fn is_behind(&self) -> bool {
-        !self.lock().out.is_empty()
+        let writer = self.lock();
+        !writer.out.is_empty() || writer.is_unflushed
     }
 
     /// Waits until the socket has taken everything, or is broken, which reading from it will tell.
@@ -111,12 +105,23 @@ impl Line {
         _ = std::future::poll_fn(|context| self.lock().poll_flush(context)).await;
     }
 
-    fn connect(&self, reader: Reader, half: Half) -> Socket {
+    fn connect(&self, stream: Stream) -> SharedSocket {
+        let (reader, half) = match stream {
+            Stream::Plain(stream) => {
+                let (reader, half) = stream.into_split();
+                (Reader::Plain(reader), Half::Plain(half))
+            }
+            other => {
+                let (reader, half) = tokio::io::split(other);
+                (Reader::Split(reader), Half::Split(half))
+            }
+        };
         let mut writer = self.lock();
         writer.half = Some(half);
         writer.out.clear();
+        writer.is_unflushed = false;
         writer.connection += 1;
-        Socket { reader, line: self.clone(), connection: writer.connection }
+        SharedSocket { reader, line: self.clone(), connection: writer.connection }
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -133,14 +138,18 @@ impl Writer {
         while !self.out.is_empty() {
             match half.try_write(&self.out) {
                 Ok(count) => self.out.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
                     self.out.clear();
                     return Err(error);
                 }
             }
+            self.is_unflushed = true;
         }
-        Ok(())
+        match self.poll_flush(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -157,6 +166,12 @@ impl Writer {
                     return Poll::Ready(Err(error));
                 }
             }
+            self.is_unflushed = true;
+        }
+        if std::mem::take(&mut self.is_unflushed) {
+            let flushed = half.poll_flush(context);
+            self.is_unflushed = flushed.is_pending();
+            return flushed;
         }
         Poll::Ready(Ok(()))
     }
@@ -178,26 +193,34 @@ impl Half {
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Half::Plain(half) => Pin::new(half).poll_write(context, bytes),
-            Half::Tls(half) => Pin::new(half).poll_write(context, bytes),
+            Half::Split(half) => Pin::new(half).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // It holds nothing back.
+            Half::Plain(_) => Poll::Ready(Ok(())),
+            Half::Split(half) => Pin::new(half).poll_flush(context),
         }
     }
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Half::Plain(half) => Pin::new(half).poll_shutdown(context),
-            Half::Tls(half) => Pin::new(half).poll_shutdown(context),
+            Half::Split(half) => Pin::new(half).poll_shutdown(context),
         }
     }
 }
 
-/// What the library holds of a connection.
-pub(super) struct Socket {
+/// What the library holds of a connection that it shares.
+pub(super) struct SharedSocket {
     reader: Reader,
     line: Line,
     connection: u64,
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for SharedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -205,12 +228,12 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match &mut self.reader {
             Reader::Plain(reader) => Pin::new(reader).poll_read(context, buffer),
-            Reader::Tls(reader) => Pin::new(reader).poll_read(context, buffer),
+            Reader::Split(reader) => Pin::new(reader).poll_read(context, buffer),
         }
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for SharedSocket {
     /// Takes everything at once: what the library writes is whole packets.
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.line.lock().out.extend_from_slice(bytes);
@@ -231,12 +254,52 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for SharedSocket {
     fn drop(&mut self) {
         let mut writer = self.line.lock();
         if writer.connection == self.connection {
             writer.half = None;
             writer.out.clear();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Own(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Shared(socket) => Pin::new(socket).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Own(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Shared(socket) => Pin::new(socket).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Own(stream) => Pin::new(stream).poll_flush(context),
+            Self::Shared(socket) => Pin::new(socket).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Own(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Shared(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

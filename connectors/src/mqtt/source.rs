@@ -4,28 +4,45 @@
 //!                                  .--> lane 0: waiting --> queue
 //!   socket --> event loop --> journal --> lane 1: waiting --> queue
 //!      ^                         |
-//!      '------- PUBACK <------ synced          at the start: journal --> lanes
+//!      '-- PUBACK, PUBREC <--- synced          at the start: journal --> lanes
 //! ```
 //! One thread drives the connection. What one read of the socket brings (up to 128 packets) is one
 //! frame of the journal, and goes to the lanes at once, with one lock a lane: only the acknowledgement
 //! waits for the disk. While a lane or the journal is full nothing is read, so that the broker and its
 //! publishers feel it; a ping now and then keeps the connection.
 //!
-//! At quality of service 1 the broker keeps the session while the engine is down. What it then sends
+//! At quality of service 1 and 2 the broker keeps the session while the engine is down. What it then sends
 //! again is known by packet id and digest where it had come already. At 0 the journal is for replays
 //! only: what comes while nobody listens is gone.
+//!
+//! What 2 has over 1 is that the broker says when it will not send a message again (PUBREL):
+//!
+//! ```text
+//!   broker   PUBLISH ─────────────────────► PUBREL ────────────► packet id is free
+//!   source            journal, sync, PUBREC        Released, PUBCOMP
+//!                     '─ kept: what comes again ─'
+//! ```
+//! Up to PUBREL the journal keeps the message, also where a checkpoint has it, so that a repeat is known over any
+//! restart; after it a message with the same packet id and the same bytes is another one, and not taken for a repeat.
+//! The library answers PUBREL at once, before `Released` is written. So one thing is not promised: when the process is
+//! killed between the two, or the power goes before the next sync, a broker that has by then given the packet id to a
+//! message with the same topic and bytes, and sends that again, has it taken for the one before. At QoS 1 the same
+//! holds for the packet ids of the last 32,768 messages.
 
+mod answers;
 mod packet;
 
-use super::client::{self, Connection, Outage, PACKET_BATCH_MAX};
+use answers::Unacknowledged;
+
+use super::client::{Connection, Outage};
+use super::protocol::{Client, Event, EventLoop, PACKET_BATCH_MAX, Trouble};
 use super::repeats::Repeats;
 use super::session::Session;
 use super::socket::Line;
-use super::{MqttError, MqttSettings};
+use super::{MqttError, MqttSettings, SHARED};
 use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::failpoint::{self, Failpoint};
 use crate::journal::{Journal, JournalError, JournalSetup, Record};
 use crate::lanes::Lanes;
 use crate::message::Intake;
@@ -34,7 +51,6 @@ use crate::queue::{Closed, Waker};
 use crate::reminder::Reminder;
 use crate::source::{SourceHandle, SourceSetup, SourceStats};
 use crate::thread::{StopSignal, Worker};
-use rumqttc::{AckMode, AsyncClient, Event, EventLoop, SubscribeFilter};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -42,7 +58,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::info;
 
 /// About how many bytes one read of the socket may bring, so that 128 large messages are not
 /// taken over the bound of a lane at once.
@@ -61,13 +77,10 @@ pub fn start(
     settings: &MqttSettings,
     client_id: &str,
 ) -> Result<SourceHandle, MqttError> {
-    let SourceSetup { name, filters, lanes, lane_of, clock, next, folder, disk, alarm, .. } = setup;
+    let SourceSetup { name, filters, lanes, lane_of, clock, headers, next, folder, disk, alarm, .. } = setup;
     check_filters(&filters).map_err(|reason| MqttError::Settings { name: name.clone(), reason })?;
     let (line, is_kept) = (Line::default(), settings.qos > 0);
-    let connection = Connection::new(&name, settings, client_id, |options, tls| {
-        options.set_clean_session(!is_kept).set_ack_mode(AckMode::Manual);
-        line.carry(options, tls);
-    })?;
+    let connection = Connection::new(&name, settings, client_id, Some(line.clone()))?;
     let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
     let woken = Arc::new(Notify::new());
     let notified = woken.clone();
@@ -85,11 +98,14 @@ pub fn start(
         settings: settings.journal,
         alarm: alarm.clone(),
         waker: waker.clone(),
+        headers: headers.clone(),
     };
-    let journal = Journal::open(journal_setup, |_, record| {
-        if let Record::Message { packet_id, message } = record {
-            repeats.see(*packet_id, message);
+    let journal = Journal::open(journal_setup, |_, record| match record {
+        Record::Message { packet_id, exactly_once, message } => {
+            repeats.see(*packet_id, *exactly_once, message);
         }
+        Record::Released { packet_id } => _ = repeats.release(*packet_id),
+        Record::Lost { .. } | Record::Restored { .. } => {}
     });
     let next = next.number();
     let journal = journal.and_then(|mut journal| journal.go_on_at(next).map(|()| journal));
@@ -98,15 +114,13 @@ pub fn start(
     let (lanes, receivers) = Lanes::new(lanes, queue_bytes_max, lane_of);
     lanes.set_waker(&waker);
     stop.set_waker(waker);
-    let mut outage = Outage::new(&name, settings);
+    let mut outage = Outage::new(&name, settings, client_id);
     outage.is_reported = journal.is_lost();
     let source = Source {
         name: name.clone(),
         client: connection.client,
-        subscriptions: filters
-            .iter()
-            .map(|filter| SubscribeFilter::new(filter.clone(), client::quality(settings)))
-            .collect(),
+        qos: settings.qos,
+        headers,
         session: Session {
             since: journal.next(),
             url: settings.url.clone(),
@@ -148,8 +162,10 @@ pub fn start(
 
 struct Source {
     name: String,
-    client: AsyncClient,
-    subscriptions: Vec<SubscribeFilter>,
+    client: Client,
+    qos: u8,
+    /// The user properties that are wanted.
+    headers: Vec<String>,
     /// The session as this run wants it, and as an earlier one may have left it.
     session: Session,
     known: Option<Session>,
@@ -158,9 +174,8 @@ struct Source {
     line: Line,
     journal: Journal,
     repeats: Repeats,
-    /// Packet ids of this connection that are still to be acknowledged, in the order in which they
-    /// came, with the positions that must be durable before.
-    unacknowledged: VecDeque<(u64, u16)>,
+    /// What of this connection is still to be acknowledged, in the order in which it came.
+    unacknowledged: VecDeque<Unacknowledged>,
     /// What one read has brought.
     records: Vec<Record>,
     lanes: Lanes,
@@ -226,7 +241,7 @@ impl Source {
             }
         }
         // Best effort, so that the broker does not take the end for a failure.
-        if self.client.try_disconnect_now().is_ok() {
+        if self.client.disconnect() {
             let goodbye = async {
                 self.line.flush().await;
                 while event_loop.poll().await.is_ok() {}
@@ -310,18 +325,15 @@ impl Source {
         // What one read brought waits in the event loop, also when the connection broke after it.
         self.take_all(event_loop, arrived_at_us)?;
         self.lanes.flush()?;
-        event_loop.mqtt_options.set_read_batch_size(self.read_batch());
+        event_loop.set_read_batch(self.read_batch());
         match error {
-            Some(error) => self.lost(&error).await,
+            Some(error) => self.lost(error).await,
             None => Ok(()),
         }
     }
 
     /// Drives the connection to its next event, and does meanwhile what else is to be done.
-    async fn poll(
-        &mut self,
-        event_loop: &mut EventLoop,
-    ) -> Result<Result<Event, rumqttc::ConnectionError>, Ended> {
+    async fn poll(&mut self, event_loop: &mut EventLoop) -> Result<Result<Event, Trouble>, Ended> {
         let line = self.line.clone();
         let mut poll = pin!(event_loop.poll());
         loop {
@@ -356,41 +368,21 @@ impl Source {
         Ok(self.lanes.flush()?)
     }
 
-    /// Acknowledges, in order, what has become durable.
-    fn acknowledge(&mut self) -> Result<(), Ended> {
-        let synced = self.journal.synced();
-        let count = self.unacknowledged.partition_point(|(position, _)| *position <= synced);
-        if count == 0 {
-            return Ok(());
-        }
-        if let Err(error) = failpoint::hit(Failpoint::JournalAcknowledge) {
-            self.alarm.raise(format!("{}: cannot acknowledge: {error}; start again", self.name));
-            return Err(Ended::Failed);
-        }
-        self.line.acknowledge(self.unacknowledged.drain(..count).map(|(_, packet_id)| packet_id));
-        self.stats.journal_syncs.store(self.journal.syncs(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn truncate(&mut self, committed: u64) {
-        if let Err(error) = self.journal.truncate_before(committed.min(self.next))
-            && let Some(times) = self.trouble.due()
-        {
-            warn!(source = %self.name, %error, times, "journal keeps what a checkpoint has");
-        }
-        self.show_journal();
-    }
-
     fn show_journal(&self) {
         self.stats.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
         self.stats.journal_syncs.store(self.journal.syncs(), Ordering::Relaxed);
     }
 
-    async fn lost(&mut self, error: &rumqttc::ConnectionError) -> Result<(), Ended> {
+    async fn lost(&mut self, trouble: Trouble) -> Result<(), Ended> {
         self.stats.set_connected(false);
         // Another connection has packet ids of its own; the broker sends again what it must.
         self.unacknowledged.clear();
-        if let Some(reason) = self.outage.failed(error) {
+        let failure = self.outage.failed(trouble);
+        if failure.is_taken_over {
+            self.stats.takeovers.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(reason) = failure.reason {
+            self.stats.set_trouble(&reason);
             let at_us = self.clock.wall_us();
             self.tell(Record::Lost { at_us, reason }, at_us)?;
         }
@@ -447,11 +439,22 @@ fn check_filters(filters: &[String]) -> Result<(), String> {
     if filters.is_empty() {
         return Err("there is no topic to subscribe to; name at least one, for example plant/+/state".into());
     }
-    match filters.iter().find(|filter| !rumqttc::valid_filter(filter)) {
+    match filters.iter().find(|filter| !is_filter(filter)) {
         Some(filter) => Err(format!(
             "`{filter}` is no topic filter; + stands for one whole level, # for all levels at the end"
         )),
         None => Ok(()),
+    }
+}
+
+/// Whether a broker takes it, alone or shared by a group.
+fn is_filter(filter: &str) -> bool {
+    match filter.strip_prefix(SHARED).map(|shared| shared.split_once('/')) {
+        Some(Some((group, filter))) => {
+            !group.is_empty() && !group.contains(['+', '#']) && rumqttc::valid_filter(filter)
+        }
+        Some(None) => false,
+        None => rumqttc::valid_filter(filter),
     }
 }
 

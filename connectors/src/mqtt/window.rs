@@ -42,7 +42,7 @@ enum State {
     Sent(u16),
     /// Acknowledged, or written where nothing acknowledges.
     Published,
-    /// Not publishable.
+    /// Not publishable, or not taken by the broker.
     Refused,
 }
 
@@ -130,11 +130,21 @@ impl Window {
         }
     }
 
+    /// The broker has taken a message.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
+        self.answered(packet_id, State::Published);
+    }
+
+    /// The broker does not take a message, ever.
+    pub(super) fn refused(&mut self, packet_id: u16) {
+        self.answered(packet_id, State::Refused);
+    }
+
+    fn answered(&mut self, packet_id: u16, state: State) {
         // Brokers acknowledge in order, so the message is nearly always the first that waits.
         let message = self.messages.iter_mut().find(|message| message.state == State::Sent(packet_id));
         if let Some(message) = message {
-            message.state = State::Published;
+            message.state = state;
         }
     }
 

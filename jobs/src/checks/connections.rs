@@ -243,9 +243,11 @@ fn absolute(path: &Path) -> PathBuf {
     }
 }
 
-/// Host and port, in the one spelling that is compared.
+/// Host and port, in the one spelling that is compared. Behind websockets there may be a path, which makes no other
+/// broker.
 pub(crate) fn broker(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split_once('/').map_or(rest, |(host, _)| host);
     let rest = rest.to_ascii_lowercase();
     let with_port = match rest.rsplit_once(':') {
         Some((_, port)) if !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) => rest,
@@ -284,9 +286,18 @@ fn of_reason(reason: &str) -> Problem {
         true => help.to_owned(),
         false => format!("write mqtt://host or mqtt://host:port ({help})"),
     };
-    let key = ["keep_alive", "max_payload", "qos", "password", "journal"]
-        .into_iter()
-        .find(|key| message.starts_with(key) || message.starts_with(&format!("a {key}")));
+    let keys = [
+        "keep_alive",
+        "max_payload",
+        "qos",
+        "password",
+        "journal",
+        "session_expiry",
+        "receive_maximum",
+        "message_expiry",
+    ];
+    let key =
+        keys.into_iter().find(|key| message.starts_with(key) || message.starts_with(&format!("a {key}")));
     Problem::new(message, help).under(key.unwrap_or("url"))
 }
 

@@ -18,6 +18,7 @@ mod types;
 pub(crate) use connections::{broker, client_id};
 pub(crate) use kafka::group;
 pub(crate) use listeners::SinkOf;
+pub(crate) use types::is_shared;
 
 use std::sync::Arc;
 use std::time::Duration;

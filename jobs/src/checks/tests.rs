@@ -198,18 +198,28 @@ fn connections() {
     check(&[
         (
             "url: mqtt://localhost:1883",
-            "url: ws://localhost",
-            "3:23 ws:// comes later (use mqtt:// or mqtts://)",
+            "url: ws://localhost/mqtt?x=1",
+            "3:23 the url has more than host and port (write mqtt://host or mqtt://host:port (topics are given apart from it))",
         ),
         (
             "url: mqtt://localhost:1883",
-            "url: mqtt://a, qos: 2",
-            "3:38 qos 2 is not offered (use 0 (at most once) or 1 (at least once))",
+            "url: mqtt://a, qos: 3",
+            "3:38 qos 3 is not offered (use 0 (at most once), 1 (at least once) or 2 (exactly once))",
         ),
         (
             "url: mqtt://localhost:1883",
-            "url: mqtt://a, version: 5",
-            "3:33 `version` comes later; this version does not do it (leave `version` out for now)",
+            "url: mqtt://a, version: 4",
+            "3:42 there is no MQTT 4 here (write version: 5, or version: 3.1.1)",
+        ),
+        (
+            "url: mqtt://localhost:1883",
+            "url: mqtt://a, session_expiry: 1h",
+            "3:49 session_expiry is of MQTT 5 (write version: 5 beside it)",
+        ),
+        (
+            "topics: [\"device/{twin}",
+            "topics: [\"$share/g/device/{twin}",
+            "13:18 warning: `$share/g/device/{twin}/state` is shared: the broker deals a twin's messages out among the group (take it for messages whose order does not matter: others of the group may have the ones between, so that the order of a twin's messages is not kept, and R counts what came here)",
         ),
         (
             "url: mqtt://localhost:1883",

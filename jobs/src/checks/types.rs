@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use operators::bus::Bus;
-use operators::decode::{DecodeSettings, Route, StreamPlan, StreamSettings};
+use operators::decode::{DecodeSettings, Route, StreamPlan, StreamSettings, TopicPattern};
 use operators::entanglement::Terms;
 use operators::functions::{FunctionSpec, Functions};
 use operators::model::STREAMS_MAX;
@@ -157,6 +157,15 @@ impl Compiler<'_> {
             if let Some(problem) = no_sparkplug(self.definition, stream) {
                 self.error(under(problem.under("from"), name));
             }
+            let topics = stream.topics.iter().enumerate();
+            for (index, topic) in topics.filter(|(_, topic)| is_shared(self.definition, stream, topic)) {
+                let message =
+                    format!("`{topic}` is shared: the broker deals a twin's messages out among the group");
+                let help = "take it for messages whose order does not matter: others of the group may have the ones \
+                            between, so that the order of a twin's messages is not kept, and R counts what came here";
+                let problem = Problem::new(message, help).under(index.to_string()).under("topics");
+                self.found.warning(under(problem, name).under(self.name).under("types"));
+            }
             match self.stream(stream, model) {
                 Ok(plan) => {
                     let source = self.sources.iter().position(|source| *source == stream.from);
@@ -271,6 +280,13 @@ fn no_sparkplug(definition: &Definition, stream: &StreamSettings) -> Option<Prob
         let message = format!("Sparkplug comes by MQTT, and `{}` is a file", stream.from);
         Problem::new(message, "read it from an mqtt connection")
     })
+}
+
+/// Whether a topic of a stream is dealt out among a group.
+pub(crate) fn is_shared(definition: &Definition, stream: &StreamSettings, topic: &str) -> bool {
+    let connection = definition.connections.get(&stream.from);
+    let pattern = connection.and_then(|connection| TopicPattern::parse(topic, connection.bus()).ok());
+    pattern.is_some_and(|pattern| pattern.group().is_some())
 }
 
 /// Numbers of the properties that streams write.

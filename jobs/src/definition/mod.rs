@@ -17,7 +17,7 @@ use bytesize::ByteSize;
 use connectors::archive::{ArchiveSettings, Compression, Roll};
 use connectors::file::FileSettings;
 use connectors::kafka::KafkaSettings;
-use connectors::mqtt::MqttSettings;
+use connectors::mqtt::{MqttSettings, Version};
 use connectors::webhook::WebhookSettings;
 use dataflows::plan::Priority;
 use dataflows::quota::{Overload, Rates};
@@ -82,6 +82,7 @@ impl ConnectionSettings {
     pub fn bus(&self) -> Bus {
         match self {
             ConnectionSettings::Kafka(_) => Bus::Records,
+            ConnectionSettings::Mqtt(mqtt) if mqtt.version == Version::V5 => Bus::LevelsAndHeaders,
             ConnectionSettings::Mqtt(_) | ConnectionSettings::File(_) | ConnectionSettings::Webhook(_) => {
                 Bus::Levels
             }

@@ -22,7 +22,7 @@ pub struct ValueError {
 }
 
 /// What the design has a place for and this version does not do.
-const LATER: [&str; 7] = ["tenant", "actuate", "ca", "version", "http", "webhook", "spread"];
+const LATER: [&str; 6] = ["tenant", "actuate", "ca", "http", "webhook", "spread"];
 
 /// What is an option of the client library in a Kafka connection, and a key elsewhere.
 const OF_KAFKA: [(&str, &str); 6] = [

@@ -245,6 +245,9 @@ fn sources(sheet: &mut Sheet, metrics: &Metrics) {
     counters(sheet, "source_reconnects", "connections that came back", None, reconnects);
     let repeats = each(&|stats| load(&stats.repeats));
     counters(sheet, "source_repeats", "messages that had been taken before, dropped", None, repeats);
+    let takeovers = each(&|stats| load(&stats.takeovers));
+    let help = "times that another client took the session over, or seems to have";
+    counters(sheet, "source_takeovers", help, None, takeovers);
     let gone = each(&|stats| load(&stats.gone));
     counters(sheet, "source_gone", "messages that the bus removed before they were taken", None, gone);
     let requests = each(&|stats| load(&stats.requests));

@@ -309,7 +309,10 @@ impl Api {
         let jobs = if self.service.is_some() { Vec::new() } else { self.board.all() };
         let sources = jobs.iter().filter_map(|job| Some(job.running.as_ref()?.metrics.sources()));
         let mut lost = sources.flatten().filter(|(_, stats)| !stats.connected.load(Ordering::Relaxed));
-        lost.next().map(|(name, _)| format!("the source {name} is not reached"))
+        lost.next().map(|(name, stats)| match stats.trouble() {
+            Some(trouble) => format!("the source {name} is not reached: {trouble}"),
+            None => format!("the source {name} is not reached"),
+        })
     }
 
     /// Looks at the fleets now and then, for their trend.

@@ -1,6 +1,7 @@
 //! Twins: lists, one, its properties, its history, and why it is as it is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -297,6 +298,9 @@ pub(super) async fn why_one(
         false => Vec::new(),
     };
     let mut verdict = why::of_twin(&twin);
+    if cause == operators::view::Cause::SourceLost {
+        verdict += &troubles(&job);
+    }
     let like: u64 = others.iter().map(|group| group.twins).sum();
     if like > 1 {
         verdict = format!("{verdict}; so are {} other twins", like - 1);
@@ -321,6 +325,13 @@ pub(super) async fn why_one(
         updates,
         lifecycle,
     }))
+}
+
+/// What is known of the sources of a job that are not reached.
+fn troubles(job: &LiveJob) -> String {
+    let sources = job.running.as_ref().map(|one| one.metrics.sources()).unwrap_or_default();
+    let lost = sources.iter().filter(|(_, stats)| !stats.connected.load(Ordering::Relaxed));
+    lost.filter_map(|(name, stats)| Some(format!("; {name}: {}", stats.trouble()?))).collect()
 }
 
 /// Which twins of a job are in trouble, grouped by cause and by what they share.

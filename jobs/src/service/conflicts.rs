@@ -48,8 +48,12 @@ pub(super) fn between(job: &Definition, other: &Definition) -> Vec<Conflict> {
         for one in &mine {
             for another in &theirs {
                 let is_shared = is_shared(job, one.connection) || is_shared(other, another.connection);
+                // Of a group that both are in each message comes to one of them only.
+                let meet = |topic: &TopicPattern, with: &TopicPattern| {
+                    topic.overlaps(with) && (topic.group().is_none() || topic.group() != with.group())
+                };
                 let overlap =
-                    || one.topics.iter().any(|topic| another.topics.iter().any(|with| topic.overlaps(with)));
+                    || one.topics.iter().any(|topic| another.topics.iter().any(|with| meet(topic, with)));
                 if !is_shared && is_same_place(one.settings, another.settings) && overlap() {
                     conflicts.push(conflict(&one.path, other, &another.path, what));
                 }

@@ -192,8 +192,10 @@ impl Decoder {
     /// payloads or records, or one topic speaks of two twins, it is the same for all. (A source of records
     /// deals its lanes out by partition.)
     pub fn lane_key(&self) -> LaneKey {
-        let beside_topic =
-            |route: &Route| route.plan.bus == Bus::Records || matches!(route.plan.twin, TwinSource::Payload);
+        let beside_topic = |route: &Route| match &route.plan.twin {
+            TwinSource::Payload => true,
+            TwinSource::Template(template) => route.plan.bus == Bus::Records || template.has_headers(),
+        };
         let ambiguous = |(index, route): (usize, &Route)| {
             self.routes[..index].iter().any(|other| match (route.is_of_nodes(), other.is_of_nodes()) {
                 // All of an edge node has one lane.

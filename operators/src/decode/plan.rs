@@ -71,7 +71,7 @@ impl StreamPlan {
         let topics = settings.topics();
         if topics.is_empty() {
             let help = match bus {
-                Bus::Levels => "add topics: [\"device/{twin}/telemetry\"]",
+                Bus::Levels | Bus::LevelsAndHeaders => "add topics: [\"device/{twin}/telemetry\"]",
                 Bus::Records => "add topics: [plant.telemetry]",
             };
             return Err(Problem::new("the stream has no topic", help).under("topics"));

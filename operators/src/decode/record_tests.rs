@@ -152,7 +152,7 @@ fn payloads_that_are_none() {
 
 #[test]
 fn streams_that_cannot_tell_their_twins() {
-    let (records, levels) = (Bus::Records, Bus::Levels);
+    let (records, levels, properties) = (Bus::Records, Bus::Levels, Bus::LevelsAndHeaders);
     let help = "write it as a level of every topic, or say with `twin:` where the id is ({key}, {header.NAME}, \
                 a template such as \"{site}-{key}\", or a pointer such as /deviceId)";
     let mqtt = "write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as \
@@ -199,19 +199,42 @@ fn streams_that_cannot_tell_their_twins() {
             r#""plant/+""#,
             "{key}",
             levels,
-            format!("twin: MQTT has no keys and headers; `{{key}}` is of a record of Kafka; {mqtt}"),
+            format!("twin: MQTT has no keys; `{{key}}` is of a record of Kafka; {mqtt}"),
         ),
         (
             r#""plant/{site}""#,
             "{site}{header.x}",
             levels,
-            format!("twin: MQTT has no keys and headers; `{{header.x}}` is of a record of Kafka; {mqtt}"),
+            format!(
+                "twin: MQTT 3.1.1 has no user properties, which `{{header.x}}` is of; MQTT 5 has (version: 5); {mqtt}"
+            ),
+        ),
+        (
+            r#""plant/+""#,
+            "{key}",
+            properties,
+            "twin: MQTT has no keys; `{key}` is of a record of Kafka; write {twin} as a level of every topic, or say \
+             with `twin:` where the id is ({header.NAME} for a user property, a template such as \"{site}-{device}\", \
+             or a pointer such as /deviceId)"
+                .into(),
         ),
     ] {
         assert_eq!(compile(topics, twin, bus).expect_err(twin), expected, "{topics} with `{twin}`");
     }
     // A level of a topic may have any name where there are no keys.
     assert!(compile(r#""plant/{key}""#, "{key}", levels).is_ok());
+    assert!(compile(r#""plant/{site}""#, "{site}-{header.x}", properties).is_ok());
+}
+
+/// The same user property may come on any topic, so that all topics are one lane; else they are not.
+#[test]
+fn user_properties_are_beside_the_topic() {
+    let key = |twin: &str| {
+        let plan = compile(r#""plant/{site}""#, twin, Bus::LevelsAndHeaders).expect("a good stream");
+        let key = Decoder::new(0, vec![Route { twin_type: 0, stream: 0, plan }]).lane_key();
+        key.of(b"plant/a") == key.of(b"plant/b")
+    };
+    assert_eq!([key("{header.x}"), key("{site}")], [true, false]);
 }
 
 #[test]

@@ -2,15 +2,23 @@
 //!
 //! `{name}` captures one level, `+` skips one, a last `#` takes the rest (MQTT 3.1.1, 4.7). Topics of records
 //! have the same with a dot between levels: `plant.{site}.telemetry`.
+//!
+//! `$share/<group>/<pattern>` has the broker deal the messages out among those who subscribe in the same group (MQTT
+//! 5, 4.8.2); the messages' topics do not show it.
 
 use super::twin_id::KEY;
 use crate::bus::{Bus, check_records_topic};
 use crate::problem::Problem;
 
+/// How a pattern begins whose messages are shared.
+const SHARED: &str = "$share/";
+
 /// A pattern, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicPattern {
     bus: Bus,
+    /// Who shares the messages, where they are shared.
+    group: Option<String>,
     levels: Vec<Level>,
     /// Whether it ends in `#`.
     takes_rest: bool,
@@ -37,6 +45,19 @@ impl TopicPattern {
                 "write a topic such as device/{twin}/telemetry",
             );
         }
+        let (group, pattern) = match pattern.strip_prefix(SHARED) {
+            Some(shared) if bus != Bus::Records => {
+                let (group, pattern) = shared.split_once('/').unwrap_or((shared, ""));
+                if group.is_empty() || pattern.is_empty() || group.contains(['+', '#', '{', '}']) {
+                    return problem(
+                        format!("`{SHARED}{shared}` names no group and topic"),
+                        "write $share/GROUP/TOPIC, the group without wildcards: $share/plant/device/{twin}/state",
+                    );
+                }
+                (Some(group.to_owned()), pattern)
+            }
+            _ => (None, pattern),
+        };
         let mut levels: Vec<Level> = Vec::new();
         let texts: Vec<&str> = pattern.split(bus.separator()).collect();
         let mut takes_rest = false;
@@ -77,7 +98,12 @@ impl TopicPattern {
         if bus == Bus::Records {
             check_records_topic(pattern, &exact_text(&levels, bus))?;
         }
-        Ok(Self { bus, levels, takes_rest })
+        Ok(Self { bus, group, levels, takes_rest })
+    }
+
+    /// The group in which its messages are dealt out, where they are.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// The names of the captures, in order.
@@ -100,7 +126,11 @@ impl TopicPattern {
         if self.takes_rest {
             levels.push("#");
         }
-        levels.join(self.bus.separator().encode_utf8(&mut [0; 4]))
+        let filter = levels.join(self.bus.separator().encode_utf8(&mut [0; 4]));
+        match &self.group {
+            Some(group) => format!("{SHARED}{group}/{filter}"),
+            None => filter,
+        }
     }
 
     /// Whether the pattern takes a topic; the texts of its captures go to `captured`, in order.
@@ -176,6 +206,10 @@ mod tests {
             ("a/#", "a/#", "a", Some(vec![])),
             ("#", "#", "$SYS/broker", None),
             ("device/{twin}", "device/+", "device/", Some(vec![""])),
+            ("$share/g/device/{twin}", "$share/g/device/+", "device/a", Some(vec!["a"])),
+            ("$share/g/device/{twin}", "$share/g/device/+", "$share/g/device/a", None),
+            ("$share/g//{twin}", "$share/g//+", "/a", Some(vec!["a"])),
+            ("$share/g/#", "$share/g/#", "$SYS/broker", None),
         ] {
             let pattern = pattern(text);
             assert_eq!(pattern.filter(), filter);
@@ -187,7 +221,19 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_refused() {
-        for text in ["", "a/#/b", "a/b+", "a/{}", "{x}/{x}", "a/{b}c", "a/{{b}}"] {
+        for text in [
+            "",
+            "a/#/b",
+            "a/b+",
+            "a/{}",
+            "{x}/{x}",
+            "a/{b}c",
+            "a/{{b}}",
+            "$share/g",
+            "$share//a",
+            "$share/+/a",
+            "$share/g/",
+        ] {
             assert!(TopicPattern::parse(text, Bus::Levels).is_err(), "{text}");
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn template_default(bus: Bus, patterns: &[TopicPattern]) -> &'static 
     let names_twin = |pattern: &TopicPattern| pattern.captures().any(|capture| capture == "twin");
     match bus {
         Bus::Records if !patterns.iter().any(names_twin) => "{key}",
-        Bus::Records | Bus::Levels => "{twin}",
+        Bus::Records | Bus::Levels | Bus::LevelsAndHeaders => "{twin}",
     }
 }
 
@@ -71,6 +71,10 @@ pub(super) fn template_default(bus: Bus, patterns: &[TopicPattern]) -> &'static 
 pub(super) fn template_help(bus: Bus) -> &'static str {
     match bus {
         Bus::Levels => "write a template over the topic's captures (\"{site}-{device}\"), or a pointer (/id)",
+        Bus::LevelsAndHeaders => {
+            "write a template over the topic's captures and user properties (\"{site}-{header.device}\"), or a \
+             pointer (/id)"
+        }
         Bus::Records => {
             "write the record's key or a header (\"{key}\", \"{header.device}\"), captures of the topic \
              (\"{site}-{key}\"), or a pointer (/id)"
@@ -95,6 +99,11 @@ impl IdTemplate {
             return Err(Problem::new(message, "send the id in one header or in the key"));
         }
         Ok(this)
+    }
+
+    /// Whether it names a header.
+    pub(super) fn has_headers(&self) -> bool {
+        self.parts.iter().flatten().any(|part| matches!(part, Part::Header(_)))
     }
 
     fn headers(&self, mut give: impl FnMut(&HeaderPlace)) {
@@ -183,11 +192,11 @@ fn parse_parts(template: &str, pattern: &TopicPattern, bus: Bus) -> Result<Vec<P
 
 fn parse_record_part(name: &str, bus: Bus) -> Option<Part> {
     match name.strip_prefix(HEADER) {
-        _ if bus != Bus::Records => None,
+        _ if !bus.has_headers() => None,
         Some(header) if !header.is_empty() => {
             Some(Part::Header(HeaderPlace { name: header.into(), place: 0 }))
         }
-        _ => (name == KEY).then_some(Part::Key),
+        _ => (name == KEY && bus == Bus::Records).then_some(Part::Key),
     }
 }
 
@@ -195,10 +204,13 @@ fn parse_record_part(name: &str, bus: Bus) -> Option<Part> {
 fn unknown(name: &str, pattern: &TopicPattern, bus: Bus) -> Problem {
     let is_of_record = name == KEY || name.starts_with(HEADER);
     let message = match bus {
-        Bus::Levels if is_of_record => {
-            format!("MQTT has no keys and headers; `{{{name}}}` is of a record of Kafka")
+        Bus::Levels if is_of_record && name != KEY => {
+            format!("MQTT 3.1.1 has no user properties, which `{{{name}}}` is of; MQTT 5 has (version: 5)")
         }
-        Bus::Levels | Bus::Records => {
+        Bus::Levels | Bus::LevelsAndHeaders if name == KEY => {
+            format!("MQTT has no keys; `{{{name}}}` is of a record of Kafka")
+        }
+        Bus::Levels | Bus::LevelsAndHeaders | Bus::Records => {
             format!("the topic `{}` has no capture {{{name}}}", pattern.filter())
         }
     };
@@ -206,6 +218,10 @@ fn unknown(name: &str, pattern: &TopicPattern, bus: Bus) -> Problem {
         Bus::Levels => {
             "write {twin} as a level of every topic, or say with `twin:` where the id is \
              (a template such as \"{site}-{device}\", or a pointer such as /deviceId)"
+        }
+        Bus::LevelsAndHeaders => {
+            "write {twin} as a level of every topic, or say with `twin:` where the id is \
+             ({header.NAME} for a user property, a template such as \"{site}-{device}\", or a pointer such as /deviceId)"
         }
         Bus::Records => {
             "write it as a level of every topic, or say with `twin:` where the id is \

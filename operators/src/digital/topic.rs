@@ -30,7 +30,7 @@ impl TopicTemplate {
     /// The default on such a bus.
     pub fn default_of(bus: Bus) -> &'static str {
         match bus {
-            Bus::Levels => Self::DEFAULT,
+            Bus::Levels | Bus::LevelsAndHeaders => Self::DEFAULT,
             Bus::Records => Self::DEFAULT_OF_RECORDS,
         }
     }
@@ -60,7 +60,7 @@ impl TopicTemplate {
                 Some("kind") => Some(Part::Kind),
                 _ => {
                     let places = match bus {
-                        Bus::Levels => "write {job}, {twin}, {type} or {kind}",
+                        Bus::Levels | Bus::LevelsAndHeaders => "write {job}, {twin}, {type} or {kind}",
                         Bus::Records => "write {job}, {type} or {kind}",
                     };
                     let message = format!("`{}` is no place in a listener's topic", &rest[open..]);
@@ -82,20 +82,20 @@ impl TopicTemplate {
         let this = Self { bus, parts };
         match bus {
             Bus::Records => check_records_topic(template, &this.text())?,
-            Bus::Levels if template.is_empty() || template.contains(['+', '#', '\0']) => {
+            _ if template.is_empty() || template.contains(['+', '#', '\0']) => {
                 return Err(Problem::new(
                     "a listener's topic is not empty and has no wildcard",
                     format!("write a topic such as {}", Self::DEFAULT),
                 ));
             }
-            Bus::Levels => {}
+            Bus::Levels | Bus::LevelsAndHeaders => {}
         }
         Ok(this)
     }
 
     /// Whether its topics can be made for types of these names; on a bus of levels they always can.
     pub fn check_types<'a>(&self, types: impl IntoIterator<Item = &'a str>) -> Result<(), Problem> {
-        if self.bus == Bus::Levels {
+        if self.bus != Bus::Records {
             return Ok(());
         }
         for name in types {

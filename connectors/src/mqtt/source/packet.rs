@@ -1,19 +1,20 @@
 //! What becomes of one packet: a message is kept and put down for its lane, an answer of the broker
 //! moves the session on.
 
+use super::super::protocol::{Arrived, Event, EventLoop, Granted, Manner, Welcome};
+use super::answers::Unacknowledged;
 use super::{Ended, Session, Source};
 use crate::journal::Record;
-use crate::message::{OVERSIZE_KEPT_BYTES, RawMessage};
+use crate::message::{Intake, OVERSIZE_KEPT_BYTES, RawMessage};
 use crate::source::Request;
 use bytes::Bytes;
-use rumqttc::{ConnAck, Event, EventLoop, Packet, Publish, PublishOptions, QoS, SubAck, SubscribeReasonCode};
 use std::sync::atomic::Ordering;
 use tracing::{error, info, warn};
 
 impl Source {
     /// Takes what waits in the event loop.
     pub(super) fn take_all(&mut self, event_loop: &mut EventLoop, arrived_at_us: i64) -> Result<(), Ended> {
-        while let Some(event) = event_loop.state.events.pop_front() {
+        while let Some(event) = event_loop.pop() {
             self.take(event, arrived_at_us)?;
         }
         self.keep(arrived_at_us)
@@ -21,21 +22,23 @@ impl Source {
 
     pub(super) fn take(&mut self, event: Event, arrived_at_us: i64) -> Result<(), Ended> {
         match event {
-            Event::Incoming(Packet::Publish(publish)) => self.take_message(publish, arrived_at_us),
-            Event::Incoming(Packet::ConnAck(answer)) => return self.connected(&answer, arrived_at_us),
-            Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer),
-            Event::Incoming(Packet::UnsubAck(_)) => {
+            Event::Message(message) => self.take_message(message, arrived_at_us),
+            Event::Connected(welcome) => return self.connected(welcome, arrived_at_us),
+            Event::Released(packet_id) => self.take_release(packet_id),
+            Event::Subscribed(granted) => self.subscribed(&granted),
+            Event::Unsubscribed => {
                 // What was left from an earlier run is gone now.
                 self.known = Some(self.session.clone());
                 return self.write_session(&self.session);
             }
-            _ => {}
+            Event::Sent(_) | Event::Acknowledged(..) | Event::Other => {}
         }
         Ok(())
     }
 
-    fn take_message(&mut self, publish: Publish, arrived_at_us: i64) {
-        let Publish { topic, payload, retain, dup, pkid, .. } = publish;
+    fn take_message(&mut self, arrived: Arrived, arrived_at_us: i64) {
+        let Arrived { topic, payload, packet_id, exactly_once, retained, duplicate, user_properties } =
+            arrived;
         self.largest_bytes = self.largest_bytes.max(payload.len());
         let is_oversize = payload.len() > self.payload_bytes_max;
         let bytes = payload.len() as u64;
@@ -50,21 +53,47 @@ impl Source {
             } else {
                 payload
             },
-            retained: retain,
-            duplicate: dup,
+            headers: self.headers_of(user_properties),
+            retained,
+            duplicate,
             ..RawMessage::default()
         };
-        if let Some(position) = self.repeats.find(pkid, &message) {
-            self.unacknowledged.push_back((position, pkid));
+        if let Some(position) = self.repeats.find(packet_id, &message) {
             self.stats.repeats.fetch_add(1, Ordering::Relaxed);
+            // One that is sent again before it was answered is answered once.
+            if !exactly_once || self.unacknowledged.iter().all(|one| one.packet_id != packet_id) {
+                self.unacknowledged.push_back(Unacknowledged { position, packet_id, exactly_once });
+            }
             return;
         }
-        if pkid != 0 {
-            self.unacknowledged.push_back((message.position, pkid));
+        if packet_id != 0 {
+            let position = message.position;
+            self.unacknowledged.push_back(Unacknowledged { position, packet_id, exactly_once });
         }
-        self.repeats.see(pkid, &message);
+        self.repeats.see(packet_id, exactly_once, &message);
         self.stats.add(1, bytes);
-        self.records.push(Record::Message { packet_id: pkid, message });
+        self.records.push(Record::Message { packet_id, exactly_once, message });
+    }
+
+    /// The values of the user properties that are wanted; of two with one name the last.
+    fn headers_of(&self, user_properties: Vec<(String, String)>) -> Vec<Option<Bytes>> {
+        if self.headers.is_empty() {
+            return Vec::new();
+        }
+        let mut found = vec![None; self.headers.len()];
+        for (name, value) in user_properties {
+            if let Some(place) = self.headers.iter().position(|wanted| *wanted == name) {
+                found[place] = Some(Bytes::from(value));
+            }
+        }
+        found
+    }
+
+    /// The broker will not send a message again, which the journal then need not keep for that.
+    fn take_release(&mut self, packet_id: u16) {
+        if self.repeats.release(packet_id) {
+            self.records.push(Record::Released { packet_id });
+        }
     }
 
     /// Writes what was taken to the journal, and puts it down for the lanes.
@@ -87,7 +116,10 @@ impl Source {
                 self.newest_us = self.newest_us.max(Some(message.arrived_at_us));
                 self.lanes.push(message);
             }
-            news => self.lanes.push_first(news.into_intake()),
+            // Of no concern to the engine.
+            Record::Released { .. } => {}
+            Record::Lost { at_us, reason } => self.lanes.push_first(Intake::Lost { at_us, reason }),
+            Record::Restored { at_us } => self.lanes.push_first(Intake::Restored { at_us }),
         }
     }
 
@@ -98,17 +130,18 @@ impl Source {
         self.keep(at_us)
     }
 
-    fn connected(&mut self, answer: &ConnAck, at_us: i64) -> Result<(), Ended> {
+    fn connected(&mut self, welcome: Welcome, at_us: i64) -> Result<(), Ended> {
         self.stats.set_connected(true);
         if self.outage.connected() {
             self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
             self.tell(Record::Restored { at_us }, at_us)?;
         }
         if self.is_kept {
-            self.resume(answer.session_present)?;
+            self.resume(welcome.session_present)?;
         }
         // Also where the broker remembers: what the job reads may have changed since.
-        if let Err(error) = self.client.try_subscribe_many(self.subscriptions.clone()) {
+        let qos = self.qos.min(welcome.qos_max);
+        if let Err(error) = self.client.subscribe(&self.session.filters, qos) {
             error!(source = %self.name, %error, "subscription not sent; nothing will arrive until the next reconnect");
         }
         Ok(())
@@ -136,7 +169,7 @@ impl Source {
         self.known = Some(next);
         if !left.is_empty() {
             info!(source = %self.name, filters = ?left, "filters that the job no longer has are unsubscribed");
-            if let Err(error) = self.client.try_unsubscribe_many(left) {
+            if let Err(error) = self.client.unsubscribe(left) {
                 warn!(source = %self.name, %error, "not unsubscribed; tried again at the next reconnect");
             }
         }
@@ -154,29 +187,26 @@ impl Source {
     /// answer asks again.
     pub(super) fn publish_requests(&self) {
         for Request { topic, payload } in self.stop.take_requests() {
-            match self.client.try_publish(topic.clone(), payload, PublishOptions::new(QoS::AtMostOnce)) {
-                Ok(_) => drop(self.stats.requests.fetch_add(1, Ordering::Relaxed)),
+            let manner = Manner { qos: 0, retain: false, expiry_s: None };
+            match self.client.publish(topic.clone(), payload.into(), manner) {
+                Ok(()) => drop(self.stats.requests.fetch_add(1, Ordering::Relaxed)),
                 Err(error) => warn!(source = %self.name, %topic, %error, "request to a device not sent"),
             }
         }
     }
 
-    fn subscribed(&self, answer: &SubAck) {
-        for (subscription, code) in self.subscriptions.iter().zip(&answer.return_codes) {
-            match code {
-                SubscribeReasonCode::Failure => warn!(
-                    source = %self.name, filter = %subscription.path,
-                    "broker refuses the subscription; check the filter and the user's rights"
-                ),
-                SubscribeReasonCode::Success(granted)
-                    if *granted == QoS::AtMostOnce && subscription.qos != *granted =>
-                {
-                    warn!(
-                        source = %self.name, filter = %subscription.path,
-                        "broker grants qos 0 only; messages may be lost on the way"
-                    )
+    fn subscribed(&self, granted: &[Granted]) {
+        for (filter, granted) in self.session.filters.iter().zip(granted) {
+            match granted {
+                Granted::Refused(reason) => {
+                    warn!(source = %self.name, %filter, reason, "broker refuses the subscription");
                 }
-                SubscribeReasonCode::Success(_) => {}
+                Granted::Qos(qos) if *qos < self.qos => {
+                    let loss =
+                        if *qos == 0 { "messages may be lost on the way" } else { "messages may come twice" };
+                    warn!(source = %self.name, %filter, "broker grants qos {qos} only; {loss}");
+                }
+                Granted::Qos(_) => {}
             }
         }
     }

@@ -63,9 +63,13 @@ impl Peer {
     }
 
     fn publish(&mut self, packet_id: u16, payload: &[u8], duplicate: bool) {
+        self.publish_at(1, packet_id, payload, duplicate);
+    }
+
+    fn publish_at(&mut self, qos: u8, packet_id: u16, payload: &[u8], duplicate: bool) {
         let topic = b"s/0";
         let length = 2 + topic.len() + 2 + payload.len();
-        let mut packet = vec![0x32 | u8::from(duplicate) << 3];
+        let mut packet = vec![0x30 | qos << 1 | u8::from(duplicate) << 3];
         match length < 128 {
             true => packet.push(length as u8),
             false => packet.extend([(length % 128) as u8 | 0x80, (length / 128) as u8]),
@@ -79,12 +83,28 @@ impl Peer {
 
     /// The packet ids of the next acknowledgements.
     fn acknowledged(&mut self, count: usize) -> Vec<u16> {
+        self.answered(0x40, count)
+    }
+
+    /// The packet ids of the next messages of QoS 2 that have arrived.
+    fn received(&mut self, count: usize) -> Vec<u16> {
+        self.answered(0x50, count)
+    }
+
+    fn answered(&mut self, answer: u8, count: usize) -> Vec<u16> {
         let next = || {
             let (kind, body) = self.packet();
-            assert_eq!(kind, 0x40, "PUBACK is awaited");
+            assert_eq!(kind, answer, "PUBACK, or PUBREC, is awaited");
             u16::from_be_bytes([body[0], body[1]])
         };
         std::iter::repeat_with(next).take(count).collect()
+    }
+
+    /// PUBREL, which is answered at once.
+    fn release(&mut self, packet_id: u16) {
+        let [high, low] = packet_id.to_be_bytes();
+        self.send(&[0x62, 2, high, low]);
+        assert_eq!(self.packet(), (0x70, vec![high, low]), "PUBCOMP is awaited");
     }
 
     fn packet(&mut self) -> (u8, Vec<u8>) {
@@ -174,6 +194,68 @@ fn a_repeat_in_the_same_session_is_acknowledged_and_dropped() {
         assert_eq!(repeats(&source), 0);
         drop((source, peer));
     }
+}
+
+/// Rule 7.2 at QoS 2: what may come again is known, over a restart, a checkpoint that has it and a journal that could
+/// let go of it; and once the broker has released it the same bytes are another message.
+#[test]
+fn at_qos_2_a_message_is_known_until_it_is_released() {
+    let (broker, folder) = (Broker::new(), tempfile::tempdir().expect("a folder"));
+    let journal = JournalSettings { size: ByteSize::mb(1), file: ByteSize::b(100) };
+    let settings = MqttSettings { qos: 2, journal, ..broker.settings() };
+    let open = |next: u64| {
+        let setup = SourceSetup { next: Place::at(next), ..setup("s", 1, folder.path()) };
+        start(setup, &settings, "client").expect("started")
+    };
+    let source = open(0);
+    let mut peer = broker.accept(false);
+    for packet_id in [1, 2, 3] {
+        peer.publish_at(2, packet_id, b"same", false);
+    }
+    // One at QoS 1 among them is acknowledged as such.
+    peer.publish(4, b"one", false);
+    let mut answers: Vec<u8> = (0..4).map(|_| peer.packet().0).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [0x40, 0x50, 0x50, 0x50]);
+    check(&source, &["1 same", "2 same", "3 same", "4 one"]);
+    peer.release(1);
+    drop(peer);
+    check(&source, &["lost"]);
+
+    // On the same run: 2 was answered and comes again; 1 is another message with the bytes of the one before.
+    let mut peer = broker.accept(true);
+    check(&source, &["restored"]);
+    peer.publish_at(2, 2, b"same", true);
+    peer.publish_at(2, 1, b"same", true);
+    assert_eq!(peer.received(2).len(), 2);
+    check(&source, &["8 same"]);
+    // A checkpoint has all of it, and the journal still has what is held.
+    source.boundary(1);
+    check(&source, &["boundary 1 next 9"]);
+    source.committed(&Place::at(9), &Place::at(9));
+    source.boundary(2);
+    check(&source, &["boundary 2 next 9"]);
+    drop((source, peer));
+
+    // On another run, which begins behind them.
+    let source = open(9);
+    let mut peer = broker.accept(true);
+    for packet_id in [2, 3, 1] {
+        peer.publish_at(2, packet_id, b"same", true);
+    }
+    peer.publish_at(2, 5, b"new", true);
+    assert_eq!(peer.received(4), [2, 3, 1, 5]);
+    assert_eq!(repeats(&source), 3);
+    check(&source, &["9 new"]);
+    for packet_id in [2, 3, 1, 5] {
+        peer.release(packet_id);
+    }
+    // What is not known, as it was released before a restart, is answered as well.
+    peer.release(77);
+    peer.publish_at(2, 2, b"same", true);
+    assert_eq!(peer.received(1), [2]);
+    check(&source, &["14 same"]);
+    drop((source, peer));
 }
 
 #[test]

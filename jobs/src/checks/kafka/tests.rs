@@ -150,7 +150,7 @@ fn streams() {
         (
             "topics: [\"device/{twin}\"]",
             "topics: [\"device/+\"], twin: \"{key}\"",
-            "15:56 MQTT has no keys and headers; `{key}` is of a record of Kafka (write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as \"{site}-{device}\", or a pointer such as /deviceId))",
+            "15:56 MQTT has no keys; `{key}` is of a record of Kafka (write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as \"{site}-{device}\", or a pointer such as /deviceId))",
         ),
         // A connection with a mistake is told of once, and its streams are not held to another kind's rules.
         (BROKERS, "borkers: [a:1]", "3:17 unknown key `borkers` (did you mean `brokers`?)"),
