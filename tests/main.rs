@@ -7,6 +7,7 @@
 //! - `fuzzed`: what the fuzz target checks, over its corpus and what chance makes of it
 //! - `mqtt`: against a real mosquitto
 //! - `sparkplug`: edge nodes of Sparkplug on a real mosquitto
+//! - `mqtt_in_full`: MQTT 5, QoS 2, websockets, shared topics, several brokers, and who takes a session over
 //! - `kafka`: the real Kafka of this suite
 //! - `kafka_jobs`: jobs on it, and what becomes of them when it is struck
 //! - `page`: the page for the browser, in a real one
@@ -32,6 +33,7 @@ mod harness;
 mod kafka;
 mod kafka_jobs;
 mod mqtt;
+mod mqtt_in_full;
 mod outages;
 mod page;
 mod resumed;

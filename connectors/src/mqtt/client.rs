@@ -72,11 +72,11 @@ pub(super) fn notify_on_stop(stop: &StopSignal) -> Arc<Notify> {
 /// What is known of the broker, and when it is tried again.
 pub(super) struct Outage {
     name: String,
-    /// It speaks TLS, and shows no certificate of its own.
-    is_nameless: bool,
     /// The settings keep passwords out of the URL, so it may be shown.
     url: String,
     client_id: String,
+    /// It speaks TLS, and shows no certificate of its own.
+    is_nameless: bool,
     connected_at: Option<Instant>,
     /// How many connections were cut off soon, one after the other.
     cuts: u32,
@@ -86,6 +86,9 @@ pub(super) struct Outage {
     reminder: Reminder,
     takeovers: Reminder,
 }
+
+/// What is most likely where a broker ends a connection by TLS before it has answered.
+const NAMELESS: &str = "the broker may ask for a certificate; write `certificate` and `key`";
 
 /// What has become of a connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,9 +103,9 @@ impl Outage {
     pub(super) fn new(name: &str, settings: &MqttSettings, client_id: &str) -> Self {
         Self {
             name: name.to_owned(),
-            is_nameless: settings.is_secure() && settings.certificate.is_none(),
             url: settings.url.clone(),
             client_id: settings.client_id(client_id).to_owned(),
+            is_nameless: settings.is_secure() && settings.certificate.is_none(),
             connected_at: None,
             cuts: 0,
             is_reported: false,
@@ -124,15 +127,12 @@ impl Outage {
         let lasted = self.connected_at.take().map(|connected_at| connected_at.elapsed());
         let takeover = self.takeover(trouble.cause, lasted);
         let is_taken_over = takeover.is_some();
-        let mut reason = takeover.unwrap_or(trouble.reason);
         // What the broker says of a certificate that is missing may be lost with the connection.
-        if self.is_nameless
-            && lasted.is_none()
-            && reason.contains("reset by peer")
-            && !reason.starts_with("TLS")
-        {
-            reason = format!("{reason}; the broker may ask for a certificate; write `certificate` and `key`");
-        }
+        let is_unnamed = self.is_nameless && lasted.is_none() && trouble.cause == Cause::Cut;
+        let reason = takeover.unwrap_or(match is_unnamed && !trouble.reason.starts_with("TLS") {
+            true => format!("{}; {NAMELESS}", trouble.reason),
+            false => trouble.reason,
+        });
         // Two clients that take the session from each other do so less and less often.
         if !is_taken_over && lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION_MIN) {
             self.pause = PAUSE_MIN;
