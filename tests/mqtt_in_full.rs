@@ -174,7 +174,7 @@ fn at_qos_2_each_message_is_taken_once_over_kills() {
         let mut publisher = broker.client("publisher");
         for burst in 0..BURSTS {
             // Most twins say the same again and again.
-            let message = |number: usize| (number % 10, if number % 10 == 0 { burst } else { 1 });
+            let message = |number: usize| (number % 10, if number.is_multiple_of(10) { burst } else { 1 });
             let messages = (0..BURST).map(message);
             let publish = |(twin, t)| {
                 publisher.publish_exactly_once(&format!("device/{twin}/t"), format!(r#"{{"t":{t}}}"#))

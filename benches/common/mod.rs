@@ -76,7 +76,7 @@ impl Job {
                 "properties": {{"temperature": "/data/iot.sensor.temperature", "energy": "/data/iot.sensor.energy"}},
                 "expected_rate": "{}"}}"#,
             match self.bus {
-                Bus::Levels => "device/{twin}/telemetry/device_state",
+                Bus::Levels | Bus::LevelsAndHeaders => "device/{twin}/telemetry/device_state",
                 Bus::Records => RECORDS_TOPIC,
             },
             self.rate
