@@ -17,6 +17,7 @@
 //! - `server`: jobs that are applied and changed while devices speak, twins that are read and followed
 //! - `command`: the command line: exit codes, data folders, metrics, summaries
 //! - `definition`: job files that are wrong, with line and column
+//! - `schema`: the schema of job files takes what `validate` takes, and refuses what it refuses
 //! - `tidy`: what ARCHITECTURE promises of the sources
 
 mod cases;
@@ -37,6 +38,7 @@ mod mqtt_in_full;
 mod outages;
 mod page;
 mod resumed;
+mod schema;
 mod server;
 mod simulation;
 mod sparkplug;

@@ -1,10 +1,11 @@
 //! A text that must not reach a log. Its `Debug` prints `***`, so that settings can be logged
 //! and shown whole; who needs the text asks for it by name.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A password or token.
-#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Default, Deserialize, PartialEq, Eq, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing::{info, warn};
 use ureq::Agent;
@@ -33,19 +34,22 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An HTTP endpoint.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// Where messages are posted: `http://` or `https://`.
     pub url: String,
     /// How long messages are gathered for one request.
     #[serde(default = "group_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub group: Duration,
     /// How long an answer may take.
     #[serde(default = "timeout_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub timeout: Duration,
     /// How long an endpoint that does not answer is tried before its messages are let go and counted.
     #[serde(default = "give_up_after_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub give_up_after: Duration,
     /// Headers, such as `Authorization: "Bearer ${TOKEN}"`; their values are not shown.
     #[serde(default)]

@@ -23,6 +23,7 @@ pub mod live;
 mod plan;
 pub mod rehearsal;
 pub mod roster;
+pub mod schema;
 pub mod screen;
 pub mod server;
 pub mod service;

@@ -20,6 +20,7 @@ use operators::model::{KindName, ModelSettings};
 use operators::problem::{Problem, suggestion};
 use operators::roster::{Roster, RosterBuilder};
 use operators::view::Held;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -31,7 +32,7 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
 /// `roster`: twins that are there before they speak.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RosterSettings {
     /// The file: CSV with a line of names, or JSON, an array of objects. From the folder of the job file on.
@@ -47,7 +48,7 @@ pub struct RosterSettings {
 }
 
 /// What becomes of messages of twins that the roster does not name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// They are twins as well.

@@ -4,6 +4,7 @@
 //! are numbers (their index), so that an event carries no text that every event would repeat.
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, suggestion};
@@ -16,7 +17,7 @@ pub const STREAMS_MAX: usize = 16;
 pub const ARRAY_ELEMENTS_MAX: usize = 4_096;
 
 /// The kinds of value, by their names in a job file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KindName {
     /// A 64-bit floating-point number; NaN and infinities are no values.
@@ -51,7 +52,7 @@ impl KindName {
 }
 
 /// A property of a type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PropertySettings {
     /// Kind of its values.
@@ -78,7 +79,7 @@ pub struct PropertySettings {
 }
 
 /// An event of a type: something that happened, with a value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventSettings {
     /// Kind of its value.
@@ -90,7 +91,7 @@ pub struct EventSettings {
 }
 
 /// Where the other end of a relationship is from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelationshipFrom {
     /// A column of the roster.
@@ -98,7 +99,7 @@ pub struct RelationshipFrom {
 }
 
 /// A relationship to other twins, by their ids.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelationshipSettings {
     /// The type, or kind of thing, at the other end.
@@ -112,7 +113,7 @@ pub struct RelationshipSettings {
 }
 
 /// An action that the physical twin can carry out. Declared only, for now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionSettings {
     /// What it takes.
@@ -124,7 +125,8 @@ pub struct ActionSettings {
 }
 
 /// The model of a type, as a user writes it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(default)]
 pub struct ModelSettings {
     /// Static facts of a twin, by name.
     pub attributes: IndexMap<String, KindName>,

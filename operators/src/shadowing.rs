@@ -6,6 +6,7 @@
 
 pub(crate) mod restore;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{ClaimedTime, Event};
@@ -13,14 +14,16 @@ use crate::model::{Kind, Model, Value};
 use crate::time::SECOND_US;
 
 /// What of a device time is believed (rule 3.3): `entanglement.clock` of a type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClockSettings {
     /// How far ahead of its arrival a device time may be.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub ahead_max: std::time::Duration,
     /// How far behind its arrival a device time may be.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub behind_max: std::time::Duration,
 }
 

@@ -41,6 +41,7 @@ use crate::thread::{StopSignal, Worker};
 use arrow_array::RecordBatch;
 use file::Place;
 use files::{Files, Outcome};
+use schemars::JsonSchema;
 use segment::SegmentReader;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -75,7 +76,7 @@ pub struct ArchiveSettings {
 }
 
 /// How the columns of a file are compressed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Fast, and read by everything.

@@ -5,11 +5,12 @@ pub mod source;
 
 mod line;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 
 /// A file of one message a line.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSettings {
     /// The file; relative to the working directory.
@@ -20,7 +21,7 @@ pub struct FileSettings {
 }
 
 /// Where the arrival time of a line comes from.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileClock {
     /// From the clock, when the line is read; as if it had just come.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing::{info, warn};
 
@@ -41,14 +42,16 @@ use scan::{Frames, JournalFile, PIECE_BYTES};
 use sync::{Syncer, Unsynced};
 
 /// How much a source keeps until a checkpoint has it.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalSettings {
     /// Bytes on disk at which the source stops reading until a checkpoint frees some; it may be passed
     /// by what one read brings.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub size: ByteSize,
     /// Bytes at which a new file is begun; what a checkpoint has is removed in whole files. At most a
     /// quarter of `size` is used.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub file: ByteSize,
 }
 

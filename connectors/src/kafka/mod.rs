@@ -19,13 +19,14 @@ use std::fmt;
 use bytesize::ByteSize;
 use indexmap::IndexMap;
 use rdkafka::ClientConfig;
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
 /// How to reach a cluster.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
     /// Some of its brokers, `host:port`; the others are learnt from them.
@@ -36,21 +37,26 @@ pub struct KafkaSettings {
     pub group: Option<String>,
     /// Where a topic is begun that no checkpoint knows.
     #[serde(default)]
+    #[schemars(with = "String")]
     pub start: Start,
     /// What to do where the topic has lost records that were not taken yet.
     #[serde(default)]
     pub on_gap: OnGap,
     /// The longest payload that is taken; a longer one is handed on cut, marked as oversize.
     #[serde(default = "max_payload_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub max_payload: ByteSize,
     /// How much may wait in memory: of a source in each lane, of a sink in all.
     #[serde(default = "queue_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub queue: ByteSize,
     /// How much a sink that publishes exactly once keeps on disk while the cluster is away.
     #[serde(default = "outbox_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub outbox: ByteSize,
     /// Options of librdkafka, such as `security.protocol`, as they stand.
     #[serde(default)]
+    #[schemars(with = "IndexMap<String, String>")]
     pub options: IndexMap<String, OptionValue>,
 }
 
@@ -69,7 +75,7 @@ pub enum Start {
 }
 
 /// What to do where records are gone before they were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnGap {
     /// The run ends and says how many.

@@ -22,6 +22,7 @@ use crate::journal::{JournalError, JournalSettings};
 
 use crate::secret::Secret;
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +38,7 @@ const SECURE_WEB: &str = "wss";
 const SHARED: &str = "$share/";
 
 /// How to reach a broker.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSettings {
     /// Where the broker is: `mqtt://host` or `mqtt://host:port`, or `mqtts://` for TLS; the port is 1883 by default, of
@@ -45,6 +46,7 @@ pub struct MqttSettings {
     pub url: String,
     /// Which MQTT is spoken: `3.1.1` or `5`.
     #[serde(default)]
+    #[schemars(with = "protocol::VersionText")]
     pub version: Version,
     /// The CA that the broker's certificate is to be of, a PEM file; by default all that the system trusts.
     #[serde(default)]
@@ -66,21 +68,25 @@ pub struct MqttSettings {
     pub password: Option<Secret>,
     /// After how much silence the connection is proved alive by a ping; whole seconds, 1 s to 18 h.
     #[serde(default = "keep_alive_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub keep_alive: Duration,
     /// Quality of service: 0 at most once, 1 at least once, 2 exactly once.
     #[serde(default = "qos_default")]
     pub qos: u8,
     /// The longest payload that is taken; a longer one is handed on cut, marked as oversize.
     #[serde(default = "max_payload_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub max_payload: ByteSize,
     /// How much may wait in memory: of a source in each lane, of a sink in all.
     #[serde(default = "queue_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub queue: ByteSize,
     /// How much a source keeps on disk until a checkpoint has it: `{size: 1GB, file: 16MB}`.
     #[serde(default)]
     pub journal: JournalSettings,
     /// How long the broker keeps what comes for the job while it is away; for ever by default. MQTT 5.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub session_expiry: Option<Duration>,
     /// How many messages the broker may send before the first of them is acknowledged; 65,535 by default. MQTT 5.
     #[serde(default)]
@@ -91,6 +97,7 @@ pub struct MqttSettings {
     pub topic_aliases: u16,
     /// How long the broker keeps what is published for listeners that are away; for ever by default. MQTT 5.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub message_expiry: Option<Duration>,
 }
 

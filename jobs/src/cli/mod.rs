@@ -15,6 +15,7 @@ mod kept;
 mod rehearse;
 mod remote;
 mod run;
+mod schema;
 mod serve;
 mod simulate;
 mod twins;
@@ -73,6 +74,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show step by step what a job would do with a message; needs no broker and calls no function outside
     Try(rehearse::TryArguments),
+    /// Print the JSON Schema of job files, by which editors complete and check them
+    Schema,
     /// Run a job until its input ends, or Ctrl-C
     Run(run::RunArguments),
     /// Publish what a fleet of devices would
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Try(arguments) => rehearse::execute(&arguments),
+        Command::Schema => schema::execute(),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
         Command::Serve(arguments) => serve::execute(&arguments),
@@ -254,6 +258,7 @@ mod tests {
             ("serve", false),
             ("run job.yaml --log-format json", true),
             ("run job.yaml --log-format xml", false),
+            ("schema", true),
             ("serve --data d --listen 127.0.0.1:0 --workers 2", true),
             ("plan job.yaml", true),
             ("apply job.yaml --server 127.0.0.1:9000 --json", true),

@@ -29,6 +29,7 @@ use operators::digital::{DigitalKind, TopicTemplate};
 use operators::entanglement::EntanglementSettings;
 use operators::model::ModelSettings;
 use operators::problem::Problem;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use self::functions::FunctionDefinition;
@@ -37,34 +38,43 @@ use crate::roster::RosterSettings;
 pub(crate) use reader::read;
 
 /// A job, as its file says it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(title = "Twinloom job", deny_unknown_fields)]
 pub struct Definition {
     /// Its name: letters, digits, `-`, `_`, `.`, up to 64 bytes.
     pub job: String,
     /// Who it belongs to; nobody in particular where it is left out.
+    #[schemars(default)]
     pub tenant: Option<String>,
     /// Connections whose topics other jobs of the same server may read or write too.
+    #[schemars(default)]
     pub shared: Vec<String>,
     /// Where messages come from and go to, by name.
     pub connections: IndexMap<String, ConnectionSettings>,
     /// Twins that are there before they speak.
+    #[schemars(with = "RosterSettings", default)]
     pub roster: Option<RosterSettings>,
     /// Types of twins, by name.
     pub types: IndexMap<String, TypeSettings>,
     /// Who listens to digital events.
+    #[schemars(default)]
     pub digital: Vec<DigitalSettings>,
     /// Where history goes; nowhere where it is left out.
+    #[schemars(with = "HistorySettings", default)]
     pub archive: Option<HistorySettings>,
     /// How often its state is kept, and where.
+    #[schemars(default)]
     pub checkpoint: CheckpointSettings,
     /// What the job may take.
+    #[schemars(default)]
     pub limits: LimitsSettings,
     /// Parts that were not read whole, by their paths: what they name is not held against others.
+    #[schemars(skip)]
     pub(crate) unread: BTreeSet<String>,
 }
 
 /// A connection, by its kind.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionSettings {
     /// An MQTT broker.
@@ -91,17 +101,21 @@ impl ConnectionSettings {
 }
 
 /// A type of twin.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(default, deny_unknown_fields)]
 pub struct TypeSettings {
     /// Attributes, properties, events, relationships and actions.
+    #[schemars(flatten)]
     pub model: ModelSettings,
     /// Streams of physical events, by name.
     pub physical: IndexMap<String, StreamSettings>,
     /// Where it is said that a physical twin is up, or down.
+    #[schemars(with = "PresenceSettings")]
     pub presence: Option<PresenceSettings>,
     /// Functions, by the property or event that they write.
     pub augmentation: IndexMap<String, FunctionDefinition>,
     /// Step 2, where it is a function outside.
+    #[schemars(with = "FunctionDefinition")]
     pub shadow: Option<FunctionDefinition>,
     /// How fresh and complete a twin must be.
     pub entanglement: EntanglementSettings,
@@ -155,7 +169,7 @@ impl Input<'_> {
 }
 
 /// One listener to digital events.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigitalSettings {
     /// The connection that they go to.
@@ -190,19 +204,21 @@ fn kinds_default() -> Vec<DigitalKind> {
 }
 
 /// Where history goes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySettings {
     /// The archive's folder; it is made where it is missing.
     pub path: std::path::PathBuf,
     /// When a file is complete: `128MB/10m`, by size or age, whichever comes first.
     #[serde(default)]
+    #[schemars(with = "String", extend("format" = "roll"))]
     pub roll: Roll,
     /// How columns are compressed: `snappy` or `none`.
     #[serde(default)]
     pub compression: Compression,
     /// How long history is kept, such as `90d`; for ever by default.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub retain: Option<Duration>,
     /// Whether physical events are kept as they came; without them there is no replay.
     #[serde(default = "physical_default")]
@@ -226,12 +242,13 @@ impl HistorySettings {
 }
 
 /// How often the job's state is kept, and where (rule 7).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSettings {
     /// From the begin of one checkpoint to the next, such as `10s`. After a crash, at most so much is worked
     /// off again.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub interval: Duration,
     /// How many are kept.
     pub retain: usize,
@@ -248,24 +265,29 @@ impl Default for CheckpointSettings {
 
 /// What the job may take (rule 8.2). The limit of payloads is `max_payload` of a connection, that
 /// of arrays `length_max` of a property.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSettings {
     /// Most twins.
     pub twins: u64,
     /// Most dead letters that are kept, such as `1000/s`; more are counted.
     #[serde(deserialize_with = "per_second")]
+    #[schemars(with = "String", extend("format" = "count a second"))]
     pub dead_letters: u32,
     /// How much of each lane of a source may be under way in the engine.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub in_flight: ByteSize,
     /// Most messages that are worked off, such as `1000/s`; as many as come by default.
     #[serde(deserialize_with = "messages_per_second")]
+    #[schemars(with = "Option<String>", extend("format" = "count a second"))]
     pub events: Option<f64>,
     /// Most bytes of topics and payloads that are worked off, such as `1MB/s`.
     #[serde(deserialize_with = "bytes_per_second")]
+    #[schemars(with = "Option<String>", extend("format" = "size a second"))]
     pub bytes: Option<f64>,
     /// Most of the time of functions outside, a second: `2s` is two requests at a time.
     #[serde(deserialize_with = "seconds_per_second")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub functions_time: Option<f64>,
     /// What becomes of live input that is more.
     pub on_overload: OverloadSettings,
@@ -274,7 +296,7 @@ pub struct LimitsSettings {
 }
 
 /// What becomes of live input that is more than `events` and `bytes` allow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverloadSettings {
     /// It waits at the broker.
@@ -297,7 +319,7 @@ impl From<OverloadSettings> for Overload {
 }
 
 /// How much is worked off when it is the job's turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PrioritySettings {
     /// A quarter of what others have.

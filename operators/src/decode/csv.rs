@@ -5,6 +5,7 @@
 //! than there are columns, and one whose quotes do not pair.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::element::{Element, Taken};
@@ -17,7 +18,7 @@ use crate::problem::{Problem, suggestion};
 pub const FIELDS_MAX: usize = 1_024;
 
 /// How lines are read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CsvSettings {
     /// Names of the columns, from the left. Without them, columns are known by their numbers, from 0.

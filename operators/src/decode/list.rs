@@ -11,6 +11,7 @@
 //!
 //! A new decoder is a file beside this one, and an arm of each `match` here, which the compiler asks for.
 
+use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -28,8 +29,9 @@ use crate::model::{Kind, Property};
 use crate::problem::Problem;
 
 /// How the payloads of a stream are read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = words_alone)]
 pub enum DecodeSettings {
     /// JSON; pointers (RFC 6901) say where values stand.
     #[default]
@@ -47,6 +49,14 @@ pub enum DecodeSettings {
 
 /// The words of a job file.
 const WORDS: &[&str] = &["json", "senml", "csv", "value", "sparkplug_b"];
+
+/// In the schema: the word alone is the decoder with settings that are all left out.
+fn words_alone(schema: &mut schemars::Schema) {
+    let Some(serde_json::Value::Array(choices)) = schema.get_mut("oneOf") else { return };
+    let words = choices.iter().filter_map(|choice| choice["properties"].as_object()?.keys().next().cloned());
+    let words = words.map(|word| serde_json::json!({ "type": "string", "const": word })).collect::<Vec<_>>();
+    choices.extend(words);
+}
 
 impl DecodeSettings {
     /// The word of a job file.

@@ -1,6 +1,7 @@
 //! Presence: a message that says whether a physical twin is up (rule 4.3), as a last will does, a status topic,
 //! or a field of a message.
 
+use schemars::JsonSchema;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -11,7 +12,7 @@ use crate::batch::EventBatch;
 use crate::problem::Problem;
 
 /// `types.<type>.presence`: where it is said that a physical twin is up, or down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PresenceSettings {
     /// The connection that it comes from.
@@ -31,7 +32,7 @@ pub struct PresenceSettings {
 }
 
 /// A word, a number or a truth value, by its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Word(pub String);
 
 impl<'de> Deserialize<'de> for Word {

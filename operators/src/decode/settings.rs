@@ -1,14 +1,15 @@
 //! What a user writes of a stream, one mapping of one source: `types.<type>.physical.<stream>`.
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::list::DecodeSettings;
-use crate::entanglement::ExpectedRate;
+use crate::entanglement::{ExpectedRate, RateForm};
 use crate::problem::Problem;
 
 /// One stream of physical events: which messages, and what of them is what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSettings {
     /// The connection that it comes from.
@@ -46,6 +47,7 @@ pub struct StreamSettings {
     #[serde(default)]
     pub historical: Option<String>,
     /// How often a message is expected from each twin: `1/s`, `0.2/s`, `6/m`, or `none`.
+    #[schemars(with = "RateForm")]
     pub expected_rate: ExpectedRate,
 }
 
@@ -74,7 +76,7 @@ impl StreamSettings {
 }
 
 /// Where the device time is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "write `arrival`, or {pointer: /timestamp, format: unix_ms}")]
 pub enum AtSettings {
     /// There is none: the time of arrival counts.
@@ -84,7 +86,7 @@ pub enum AtSettings {
 }
 
 /// The word `arrival`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ArrivalWord {
     /// See [`AtSettings::Arrival`].
@@ -92,7 +94,7 @@ pub enum ArrivalWord {
 }
 
 /// Where in the message the device time stands, and how it is written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AtPointer {
     /// JSON Pointer (RFC 6901).
@@ -102,7 +104,7 @@ pub struct AtPointer {
 }
 
 /// How a device time is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeFormat {
     /// Seconds since 1970; a fraction is read.
@@ -118,7 +120,7 @@ pub enum TimeFormat {
 }
 
 /// Where a property stands: a pointer, or a pointer with the meaning of its values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "write a JSON Pointer, or {pointer: /data/mode, map: {0: idle}}")]
 pub enum MappingSettings {
     /// JSON Pointer (RFC 6901).
@@ -128,7 +130,7 @@ pub enum MappingSettings {
 }
 
 /// A pointer with the meaning of its values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MappedSettings {
     /// JSON Pointer (RFC 6901).

@@ -14,10 +14,11 @@ pub(crate) use envelope::{key_integer, write_text, write_value};
 pub use rows::{ROWS_MAX, Rows, RowsSettings, Table, TableRows};
 pub use topic::TopicTemplate;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The kinds of digital event (rule 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DigitalKind {
     /// A new state.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use expectation::Expectation;
 pub use overrides::{Override, OverrideSettings};
 pub use profiles::{DEFAULT, Profile, ProfileSettings};
+pub(crate) use rate::RateForm;
 pub use rate::{ExpectedRate, Rate};
 pub(crate) use settings::WINDOW_US;
 pub use settings::{EntanglementSettings, Terms, WarmUp};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{EntanglementSettings, Terms};
@@ -11,7 +12,7 @@ use crate::model::Model;
 use crate::problem::{Problem, suggestion};
 
 /// Parameters of the twins of a class.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideSettings {
     /// Attributes and their values: `{class: servo}`; all must be so.
@@ -19,6 +20,7 @@ pub struct OverrideSettings {
     pub when: IndexMap<String, Word>,
     /// See [`EntanglementSettings::desired_timeliness`].
     #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub desired_timeliness: Option<Duration>,
     /// See [`EntanglementSettings::threshold`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,9 +30,11 @@ pub struct OverrideSettings {
     pub hysteresis: Option<f64>,
     /// See [`EntanglementSettings::settle`].
     #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub settle: Option<Duration>,
     /// See [`EntanglementSettings::unbind_after`].
     #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub unbind_after: Option<Duration>,
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Terms, at_least};
@@ -18,11 +19,12 @@ pub const PROFILES_MAX: usize = 8;
 pub const DEFAULT: &str = "default";
 
 /// `entanglement.profiles.<name>`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileSettings {
     /// T_d of whoever reads by this profile.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub desired_timeliness: Duration,
 }
 

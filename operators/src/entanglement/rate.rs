@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::settings::at_least;
@@ -116,22 +117,35 @@ impl std::fmt::Display for ExpectedRate {
     }
 }
 
+/// How a rate is written, for the schema of job files.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum RateForm {
+    /// So many in a time, or none.
+    Rate(#[schemars(extend("format" = "rate"))] String),
+    /// As a property says, or on change.
+    Parts(RateParts),
+}
+
 /// The rates that are maps in a job file.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RateParts {
+pub(crate) struct RateParts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     period: Option<String>,
     #[serde(default, rename = "else", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "rate"))]
     otherwise: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_change: Option<OnChangeParts>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OnChangeParts {
+pub(crate) struct OnChangeParts {
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     silence_max: Duration,
 }
 

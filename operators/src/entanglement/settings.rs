@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::overrides::{Override, OverrideSettings};
@@ -14,14 +15,16 @@ use crate::shadowing::ClockSettings;
 use crate::time::duration_us;
 
 /// Parameters of ODTE and life cycle of a type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EntanglementSettings {
     /// The sliding window that is looked at.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub window: Duration,
     /// T_d: an update is on time when it is no older than this once it is in the twin.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub desired_timeliness: Duration,
     /// O_Th: entangled is an ODTE of at least this, in (0, 1].
     pub threshold: f64,
@@ -29,12 +32,15 @@ pub struct EntanglementSettings {
     pub hysteresis: f64,
     /// How long a twin is Bound before it is judged (default: the window, or three messages).
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub settle: Option<Duration>,
     /// A silence longer than this unbinds the twin (default: the window, or ten messages).
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "time"))]
     pub unbind_after: Option<Duration>,
     /// How often ODTE is announced and archived while the twin is updated.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub sample: Duration,
     /// What is expected of a twin that was bound less than a window ago.
     pub warm_up: WarmUp,
@@ -67,7 +73,7 @@ impl Default for EntanglementSettings {
 }
 
 /// Over which time messages are expected while the window is not full (rule 4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WarmUp {
     /// Since the first binding.

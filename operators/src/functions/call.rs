@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{FunctionSettings, HostHandle};
@@ -15,7 +16,7 @@ pub const WAITING_MAX: usize = 1_024;
 pub const KEEPS_MAX: usize = 64 << 10;
 
 /// Keys of a function that stand beside its kind: `{http: {url: ...}, of: [temperature], timeout: 2s}`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CallSettings {
     /// Properties on whose updates it runs; all that streams map where none is named.
@@ -24,6 +25,7 @@ pub struct CallSettings {
     pub yields: Vec<String>,
     /// How long an answer is waited for.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub timeout: Duration,
     /// What becomes of an update while its answer is not there.
     pub on_late: OnLate,
@@ -32,6 +34,7 @@ pub struct CallSettings {
     /// Most updates of one twin that wait for it. One more, and the oldest goes on without its answer.
     pub waiting: usize,
     /// Most bytes of what it keeps of a twin from one update to the next; it keeps nothing where none is said.
+    #[schemars(with = "Option<String>", extend("format" = "size"))]
     pub keeps: Option<ByteSize>,
     /// Whether one that runs in process leaves the worker of its twin, and is called on threads beside it.
     pub spread: bool,
@@ -53,7 +56,7 @@ impl Default for CallSettings {
 }
 
 /// What becomes of an update while its answer is not there (rule 6.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLate {
     /// It waits, and later updates of the twin behind it.
@@ -66,7 +69,7 @@ pub enum OnLate {
 }
 
 /// What becomes of an update that the function gives no good answer to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// What the function writes stays as it was.

@@ -16,6 +16,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use cel::common::value::CowVal;
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, Program};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -35,7 +36,7 @@ const DEVICE_TIME: &str = "device_time";
 const PREVIOUS: &str = "previous";
 
 /// The expression, as a user writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct CelSettings(pub String);
 

@@ -1,18 +1,20 @@
 //! `ewma`: the exponentially weighted moving average, by time: after one half-life without news a
 //! value has half its weight. Right for uneven intervals too, where a fixed alpha is not.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
 /// `{ewma: {of: temperature, half_life: 30s}}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EwmaSettings {
     /// The property to compute from.
     pub of: String,
     /// After this time a value weighs half.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub half_life: std::time::Duration,
 }
 

@@ -1,11 +1,12 @@
 //! `linear`: factor x value + offset. Converts units, calibrates sensors.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
 /// `{linear: {of: temperature, factor: 1.8, offset: 32}}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinearSettings {
     /// The property to compute from.

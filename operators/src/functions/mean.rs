@@ -1,18 +1,20 @@
 //! `mean`: the mean of a property's values over a sliding window, the present one included.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::samples::{Bounds, Samples};
 use crate::problem::Problem;
 
 /// `{mean: {of: temperature, window: 5m}}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeanSettings {
     /// The property to compute from.
     pub of: String,
     /// How far back values count, by the times of the updates.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub window: std::time::Duration,
     /// Most values that are remembered a twin (default 256, at most 4,096).
     #[serde(default = "samples_max")]

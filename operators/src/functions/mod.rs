@@ -28,6 +28,7 @@ mod trial;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::call::{
@@ -59,7 +60,7 @@ use crate::problem::Problem;
 pub const FUNCTIONS_MAX: usize = 64;
 
 /// A function of `augmentation`, by its kind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FunctionSettings {
     /// factor x value + offset.

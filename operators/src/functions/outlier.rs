@@ -2,19 +2,21 @@
 //! `|x - median| / (1.4826 x MAD)` (Iglewicz and Hoaglin, "How to Detect and Handle Outliers",
 //! 1993): one wild value does not hide the next, as it would with mean and standard deviation.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::samples::{Bounds, Samples};
 use crate::problem::Problem;
 
 /// `{outlier: {of: temperature, window: 5m, sigma: 4}}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutlierSettings {
     /// The property to watch.
     pub of: String,
     /// How far back values are compared with, by the times of the updates.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub window: std::time::Duration,
     /// How many standard deviations away is far (default 3.5).
     #[serde(default = "sigma")]

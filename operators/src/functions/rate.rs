@@ -1,17 +1,19 @@
 //! `rate`: the change of a property per unit of time, between one value and the next.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
 /// `{rate: {of: energy, per: 1h}}`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateSettings {
     /// The property to compute from.
     pub of: String,
     /// The unit of time (default 1s).
     #[serde(default = "one_second", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub per: std::time::Duration,
 }
 

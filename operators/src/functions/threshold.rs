@@ -1,12 +1,13 @@
 //! `threshold`: an event when a value crosses a limit, once until it has come back behind a second
 //! one. The gap between the two (hysteresis) keeps a noisy value from raising a storm.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
 /// `{threshold: {of: temperature, above: 80, clear: 75}}`, or `below` with a greater `clear`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThresholdSettings {
     /// The property to watch.

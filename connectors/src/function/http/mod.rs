@@ -24,6 +24,7 @@ use indexmap::IndexMap;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -43,7 +44,7 @@ const BATCH_MAX: usize = 1_000;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A function behind HTTP.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
     /// Where it is called: `http://` or `https://`.
@@ -65,15 +66,18 @@ pub struct HttpSettings {
     pub retries: u32,
     /// The pause before it is made again; each next one is twice as long, up to 5 s.
     #[serde(default = "pause_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub pause: Duration,
     /// How long one attempt may take; all of them together take no longer than the function's `timeout`.
     #[serde(default = "attempt_default", with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub attempt: Duration,
     /// When the endpoint is left in peace.
     #[serde(default)]
     pub breaker: BreakerSettings,
     /// Most bytes of an answer to one call.
     #[serde(default = "answer_max_default")]
+    #[schemars(with = "String", extend("format" = "size"))]
     pub answer_max: ByteSize,
     /// Headers, such as `Authorization: "Bearer ${TOKEN}"`; their values are not shown.
     #[serde(default)]
@@ -81,7 +85,7 @@ pub struct HttpSettings {
 }
 
 /// How a call is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HttpFormat {
     /// The data alone is the body; what the event says of itself are headers.
@@ -92,13 +96,14 @@ pub enum HttpFormat {
 }
 
 /// When a function is not called any more for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerSettings {
     /// Attempts that failed in a row, after which calls fail at once.
     pub failures: u32,
     /// How long, before one call is let through to try.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub pause: Duration,
 }
 

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 #[cfg(doc)]
@@ -52,7 +53,7 @@ const CHECK_MAX: Duration = Duration::from_secs(20);
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 
 /// How a function in Python is run.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PythonSettings {
     /// The interpreter: a name that is looked for in PATH, or a path, such as that of a virtual environment,
@@ -63,13 +64,17 @@ pub struct PythonSettings {
     /// Most calls that a process is given at once; 256 by default.
     pub batch: u32,
     /// Most memory of a process, as the system counts its data (RLIMIT_DATA); `512MB` by default.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub memory: ByteSize,
     /// How long a process is kept that nobody calls; `60s` by default.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub idle: Duration,
     /// Most bytes of an answer; `1MB` by default.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub output_max: ByteSize,
     /// How much may wait for a process; `16MB` by default. What comes then is refused.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub queue: ByteSize,
 }
 

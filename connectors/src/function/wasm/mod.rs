@@ -41,10 +41,11 @@ pub use absent::{Instance, Module};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What a call may use.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WasmSettings {
     /// Fuel of a call: some for each step of the code, the same on each machine; a core of 2026 uses up one to two
@@ -53,10 +54,13 @@ pub struct WasmSettings {
     /// Most time of a call, for a machine that is slower than the fuel is meant for; `1s` by default. Looked at
     /// after each million of fuel.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "time"))]
     pub time: Duration,
     /// Most memory of an instance; `16MB` by default.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub memory: ByteSize,
     /// Most bytes of an answer; `1MB` by default.
+    #[schemars(with = "String", extend("format" = "size"))]
     pub output_max: ByteSize,
 }
 

@@ -14,6 +14,7 @@ mod v5;
 use std::io;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::MqttSettings;
@@ -42,9 +43,9 @@ pub enum Version {
 }
 
 /// A version as it is written: a number, or a text with dots.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "write version: 5, or version: 3.1.1")]
-enum VersionText {
+pub(super) enum VersionText {
     Number(f64),
     Text(String),
 }
