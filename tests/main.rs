@@ -19,6 +19,7 @@
 //! - `definition`: job files that are wrong, with line and column
 //! - `schema`: the schema of job files takes what `validate` takes, and refuses what it refuses
 //! - `tidy`: what ARCHITECTURE promises of the sources
+//! - `tools`: cases beside a job, and a job drafted from what devices say
 
 mod cases;
 mod command;
@@ -43,3 +44,4 @@ mod server;
 mod simulation;
 mod sparkplug;
 mod tidy;
+mod tools;

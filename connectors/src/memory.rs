@@ -11,6 +11,7 @@ use crate::source::{LaneOf, SourceHandle, SourceStats};
 use crate::thread::{StopSignal, Worker, unpark_current};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 /// Bytes that a lane holds: little, as this source is always faster than the engine, and what waits
 /// would only push the engine's data out of the caches.
@@ -73,6 +74,38 @@ pub fn source_from(
         }
         lanes.push_all(&Intake::End { newest_us, next: Place::at(taken) });
         // The engine may have gone before the end: then nobody wants it.
+        let _ = lanes.flush_over_bound();
+    })?;
+    Ok(SourceHandle::new(name, receivers, stats, stop, worker))
+}
+
+/// Starts a source of recorded input: `messages` in the order of their arrival, and then nothing up to `to_us`. Time
+/// stands there until `held` has lost its sender, and then it ends.
+pub fn recorded(
+    name: &str,
+    lanes: usize,
+    lane_of: LaneOf,
+    messages: Vec<RawMessage>,
+    to_us: i64,
+    held: Receiver<()>,
+) -> io::Result<SourceHandle> {
+    let (mut lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
+    let (stats, stop) = (Arc::new(SourceStats::default()), Arc::new(StopSignal::default()));
+    let counted = stats.clone();
+    let worker = Worker::spawn(&format!("source-{name}"), move || {
+        lanes.set_waker(&unpark_current());
+        counted.set_connected(true);
+        let next = Place::at(messages.len() as u64);
+        for message in messages {
+            counted.add(1, message.payload.len() as u64);
+            lanes.push(message);
+        }
+        // What arrives at `to_us` itself has come before the time behind it.
+        lanes.push_all(&Intake::Advance { to_us: to_us + 1 });
+        // It is recorded input, which nobody stops half-way; the engine may have gone.
+        let _ = lanes.flush_over_bound();
+        let _ = held.recv();
+        lanes.push_all(&Intake::End { newest_us: Some(to_us), next });
         let _ = lanes.flush_over_bound();
     })?;
     Ok(SourceHandle::new(name, receivers, stats, stop, worker))

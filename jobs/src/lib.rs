@@ -9,6 +9,7 @@
 //!  fleet, simulation: devices that are not there
 //! ```
 
+pub mod cases;
 mod causes;
 mod checks;
 pub mod cli;

@@ -18,6 +18,7 @@ mod run;
 mod schema;
 mod serve;
 mod simulate;
+mod test;
 mod twins;
 mod validate;
 mod values;
@@ -74,6 +75,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show step by step what a job would do with a message; needs no broker and calls no function outside
     Try(rehearse::TryArguments),
+    /// Run the cases beside a job on recorded time: what devices say, and what its twins are to be; touches no broker
+    Test(test::TestArguments),
     /// Print the JSON Schema of job files, by which editors complete and check them
     Schema,
     /// Run a job until its input ends, or Ctrl-C
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Try(arguments) => rehearse::execute(&arguments),
+        Command::Test(arguments) => test::execute(&arguments),
         Command::Schema => schema::execute(),
         Command::Run(arguments) => run::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
@@ -259,6 +263,9 @@ mod tests {
             ("run job.yaml --log-format json", true),
             ("run job.yaml --log-format xml", false),
             ("schema", true),
+            ("test job.yaml", true),
+            ("test job.yaml --cases c.yaml --filter late --json", true),
+            ("test", false),
             ("serve --data d --listen 127.0.0.1:0 --workers 2", true),
             ("plan job.yaml", true),
             ("apply job.yaml --server 127.0.0.1:9000 --json", true),

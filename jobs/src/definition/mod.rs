@@ -35,7 +35,7 @@ use serde::{Deserialize, Deserializer};
 use self::functions::FunctionDefinition;
 use crate::roster::RosterSettings;
 
-pub(crate) use reader::read;
+pub(crate) use reader::{Reader, read};
 
 /// A job, as its file says it.
 #[derive(Clone, Debug, Default, JsonSchema)]

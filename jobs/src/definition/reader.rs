@@ -120,7 +120,7 @@ fn functions(reader: &mut Reader, entry: &Entry) -> IndexMap<String, FunctionDef
 }
 
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Keys down to what is being read.
     path: Vec<String>,
     findings: Vec<Finding>,
@@ -128,8 +128,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// What was wrong.
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
+        self.findings
+    }
+
     /// Reads an entry, with its key as a part of the path.
-    pub(super) fn under<T>(
+    pub(crate) fn under<T>(
         &mut self,
         entry: &Entry,
         read: impl FnOnce(&mut Self, &Entry) -> Option<T>,
@@ -141,7 +146,7 @@ impl Reader {
     }
 
     /// One value, read whole.
-    pub(super) fn value<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+    pub(crate) fn value<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
         self.read(&entry.value, entry.shown_span())
     }
 
@@ -174,7 +179,8 @@ impl Reader {
         list
     }
 
-    fn entries<'d>(&mut self, entry: &'d Entry) -> &'d [Entry] {
+    /// The entries of a map.
+    pub(crate) fn entries<'d>(&mut self, entry: &'d Entry) -> &'d [Entry] {
         if let Content::Mapping(entries) = &entry.value.content {
             return entries;
         }
@@ -184,7 +190,7 @@ impl Reader {
     }
 
     /// The entries of a map whose keys are known.
-    fn keys<'d>(&mut self, node: &'d Node, at: Span, known: &[&str]) -> Option<&'d [Entry]> {
+    pub(crate) fn keys<'d>(&mut self, node: &'d Node, at: Span, known: &[&str]) -> Option<&'d [Entry]> {
         let Content::Mapping(entries) = &node.content else {
             let help = format!("write keys and values: {}", known.join(", "));
             self.problem(at, "this is not a map".into(), help);
@@ -218,7 +224,7 @@ impl Reader {
     }
 
     /// Notes a problem, and that everything around it was not read whole.
-    pub(super) fn problem(&mut self, span: Span, message: String, help: String) {
+    pub(crate) fn problem(&mut self, span: Span, message: String, help: String) {
         for depth in 1..=self.path.len() {
             self.unread.insert(self.path[..depth].join("."));
         }

@@ -23,6 +23,8 @@ mod stream;
 mod twins;
 mod why;
 
+pub(crate) use shapes::TwinView;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

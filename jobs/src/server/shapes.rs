@@ -295,12 +295,18 @@ fn ms(us: i64) -> f64 {
 
 impl TwinView {
     pub(super) fn new(job: &LiveJob, twin: view::TwinView) -> Self {
+        let generation = job.running.as_ref().map_or(0, |one| one.generation);
+        Self::of(&job.name, generation, twin)
+    }
+
+    /// A twin of a job, in this generation.
+    pub(crate) fn of(job: &str, generation: u64, twin: view::TwinView) -> Self {
         let lateness = |read: fn(&operators::entanglement::Lateness) -> f64| {
             twin.lateness.as_ref().map(|lateness| read(lateness) / 1e3)
         };
         Self {
-            job: job.name.clone(),
-            generation: job.running.as_ref().map_or(0, |one| one.generation),
+            job: job.to_owned(),
+            generation,
             update: twin.update,
             change: twin.change,
             since: twin.since_us.map(instant),
