@@ -26,6 +26,7 @@ test: check
 	@.ci/setup mosquitto kcat java mvn chromium curl python3-venv
 	@.ci/kafka
 	@.ci/python-tools
+	@.ci/promtool
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 	cargo test --release --workspace
 	@echo "make test: all passed"

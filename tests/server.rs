@@ -11,6 +11,7 @@ mod growth;
 mod history;
 mod operations;
 mod plants;
+mod watching;
 
 use std::path::Path;
 use std::process::Command;

@@ -21,7 +21,7 @@ const BAR_WIDTH: u64 = 40;
 pub struct View<'a> {
     /// Name of the job.
     pub job: &'a str,
-    /// Since the start.
+    /// Since the start of the job, or of looking at it.
     pub elapsed: Duration,
     /// Accepted physical events since the start.
     pub events: u64,

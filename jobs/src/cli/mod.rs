@@ -19,6 +19,7 @@ mod schema;
 mod serve;
 mod simulate;
 mod test;
+mod top;
 mod twins;
 mod validate;
 mod values;
@@ -95,6 +96,8 @@ enum Command {
     /// Read and follow the twins of a server's jobs, and ask why they are as they are
     #[command(subcommand)]
     Twin(twins::TwinCommand),
+    /// Show live how the fleet of a server's job is, until Ctrl-C
+    Top(top::TopArguments),
     /// List the functions of a server's jobs, and change them while they run
     #[command(subcommand)]
     Function(functions::FunctionCommand),
@@ -161,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Try(arguments) => rehearse::execute(&arguments),
+        Command::Top(arguments) => top::execute(&arguments),
         Command::Test(arguments) => test::execute(&arguments),
         Command::Schema => schema::execute(),
         Command::Run(arguments) => run::execute(&arguments),
@@ -277,6 +281,9 @@ mod tests {
             ("twin get line p-1", true),
             ("twin tap line p-1 --kinds state --count 3", true),
             ("twin why line", true),
+            ("top line --interval 2s --server 127.0.0.1:1", true),
+            ("top line --once --json", true),
+            ("top", false),
             ("twin why line p-1 --json", true),
         ] {
             let words = std::iter::once("twinloom").chain(line.split(' '));

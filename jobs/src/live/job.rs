@@ -246,6 +246,11 @@ impl LiveJob {
         Some(surveyed.insert(new).overview())
     }
 
+    /// How the fleet was when it was last looked at, if it was.
+    pub fn last_survey(&self) -> Option<Arc<Survey>> {
+        self.surveyed().as_ref().map(|surveyed| surveyed.survey.clone())
+    }
+
     /// Asks for a survey; of a job without twins nobody needs to be asked.
     async fn survey(&self) -> Option<Box<Survey>> {
         let twins = self.running.as_ref().map(|one| one.metrics.twins.load(Ordering::Relaxed));

@@ -59,6 +59,9 @@ pub(super) async fn show(
         let Some(running) = &job.running else { continue };
         sheet.job = name(&job.name);
         fill(&mut sheet, &running.metrics);
+        if let Some(survey) = job.last_survey() {
+            super::fleet::fill(&mut sheet, &survey);
+        }
     }
     if let Some(job) = params.twins {
         let job = api.job(&job)?;
@@ -81,7 +84,7 @@ impl Sheet {
 
 /// The families of metrics, in the order of the first job; a family has the values of all jobs.
 #[derive(Debug, Default)]
-struct Sheet {
+pub(super) struct Sheet {
     families: IndexMap<&'static str, Family>,
     /// The job that is being filled in, where it is named.
     job: Option<String>,
@@ -95,10 +98,10 @@ struct Family {
     values: Vec<(Labels, Number)>,
 }
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 #[derive(Clone, Copy, Debug)]
-enum Number {
+pub(super) enum Number {
     Count(u64),
     Level(i64),
     Measure(f64),
@@ -335,7 +338,7 @@ fn gauges(
     add(sheet, name, help, unit, MetricType::Gauge, values);
 }
 
-fn add(
+pub(super) fn add(
     sheet: &mut Sheet,
     name: &'static str,
     help: &'static str,

@@ -10,6 +10,7 @@
 //! Loopback only: whoever reaches it needs no token, so it must not be reached from outside.
 
 mod endings;
+mod fleet;
 mod functions;
 mod jobs;
 mod listener;
@@ -23,6 +24,7 @@ mod stream;
 mod twins;
 mod why;
 
+pub(crate) use fleet::FleetView;
 pub(crate) use shapes::TwinView;
 
 use std::io;
@@ -196,6 +198,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(functions::promote))
         .routes(routes!(functions::drop_shadow))
         .routes(routes!(overview::trend))
+        .routes(routes!(fleet::show))
         .routes(routes!(stream::of_job))
         .routes(routes!(twins::why_all))
         .routes(routes!(twins::list))
