@@ -1,11 +1,14 @@
-//! A newcomer's tools: cases beside a job.
+//! A newcomer's tools: cases beside a job, and a job drafted from what devices say.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::program::run;
+use crate::harness::broker::Broker;
+use crate::harness::program::{run, start, twinloom};
+use crate::harness::site::listener;
+use crate::harness::until;
 
 fn example(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
@@ -108,4 +111,61 @@ fn a_case_touches_nothing_outside_and_functions_answer() {
     let good = CASES.replace("      - {at: 2s, topic: press.x, key: p-1, payload: {t: 90}}\n", "");
     fs::write(folder.path().join("cases.yaml"), good).expect("it is ours");
     run(folder.path(), &["test", "job.yaml", "--cases", "cases.yaml"]).succeeded();
+}
+
+/// Two kinds of device speak; what is drafted from them is valid, and runs.
+#[test]
+fn a_job_is_drafted_from_what_devices_say_and_runs() {
+    let broker = Broker::started();
+    let mut meters = broker.client("meters");
+    for meter in ["m-1", "m-2"] {
+        meters.publish_retained(&format!("meter/{meter}/power"), r#"{"power_kw":1.5}"#);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = broker.url();
+    let simulate = ["simulate", "--broker", &url, "--twins", "5", "--rate", "10/s"];
+    let devices = start(&mut twinloom(folder.path(), &simulate));
+    let mut heard = broker.client("heard-first");
+    heard.subscribe("device/#");
+    until("the devices to speak", || (!heard.messages().is_empty()).then_some(()));
+    let init = ["init", "--from", &url, "--topic", "#", "--for", "3s", "-o", "job.yaml"];
+    run(folder.path(), &init).succeeded();
+    let draft = fs::read_to_string(folder.path().join("job.yaml")).expect("it is there");
+    for piece in [
+        "topics: [\"device/{twin}/telemetry/device_state\"]",
+        "at: {pointer: /timestamp, format: unix_ms}",
+        "temperature: /data/iot.sensor.temperature",
+        "expected_rate: 10/s",
+        "topics: [\"meter/{twin}/power\"]",
+        "power_kw: {type: double, unit: kW}",
+    ] {
+        assert!(draft.contains(piece), "{piece} in\n{draft}");
+    }
+    let again = run(folder.path(), &init);
+    assert!(again.code == Some(1) && again.stderr.contains("exists"), "{again:?}");
+    run(folder.path(), &["validate", "job.yaml"]).succeeded();
+
+    let twins = listener(&broker);
+    let job = start(&mut twinloom(folder.path(), &["run", "job.yaml", "--workers", "1"]));
+    for of in ["twins/drafted/device-", "twins/drafted/m-"] {
+        twins.until_heard(of, |message| message.topic.starts_with(of) && message.topic.ends_with("/state"));
+    }
+    twins.until_heard("an entangled device", |message| {
+        message.topic.starts_with("twins/drafted/device-") && message.says("to", "entangled")
+    });
+    job.signal("TERM");
+    job.wait().succeeded();
+    devices.signal("TERM");
+    devices.wait();
+}
+
+#[test]
+fn a_broker_that_is_away_or_silent_drafts_nothing() {
+    let broker = Broker::started();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let silent = run(folder.path(), &["init", "--from", &broker.url(), "--for", "200ms"]).failed();
+    assert!(silent.contains("nothing was heard on #"), "{silent}");
+    let wrong = run(folder.path(), &["init", "--from", "http://h", "--for", "200ms"]).failed();
+    assert!(wrong.contains("mqtt://"), "{wrong}");
+    assert_eq!(fs::read_dir(folder.path()).expect("it is ours").count(), 0);
 }

@@ -68,7 +68,7 @@ enum LogFormat {
 enum Command {
     /// Show a simulated fleet and its twins; needs nothing installed
     Demo(demo::DemoArguments),
-    /// Write a first job file, commented
+    /// Write a first job file, commented; or draft one from what a broker brings (--from mqtt://host)
     Init(init::InitArguments),
     /// Say what is wrong with a job file; needs no broker and no secrets
     Validate(validate::ValidateArguments),
@@ -243,6 +243,9 @@ mod tests {
             ("validate job.yaml --json --log debug", true),
             ("init", true),
             ("init my.yaml", true),
+            ("init -o my.yaml --from mqtt://h --topic device/# --for 2s", true),
+            ("init --topic device/#", false),
+            ("init --kafka --from mqtt://h", false),
             ("simulate --broker mqtt://localhost", true),
             ("simulate", false),
             (

@@ -18,6 +18,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A duration, as it is read.
+pub(super) fn shown(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// Reads an instant: milliseconds since 1970, or an RFC 3339 text. Answers microseconds.
 pub(super) fn instant_us(text: &str) -> Result<i64, String> {
     let millis = text.parse::<i64>().ok().and_then(|millis| millis.checked_mul(1_000));
