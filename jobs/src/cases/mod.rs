@@ -58,7 +58,7 @@ pub enum CasesError {
         /// Its name.
         case: String,
         /// Why.
-        error: CaseError,
+        error: Box<CaseError>,
     },
 }
 
@@ -71,7 +71,8 @@ pub fn run_all(job: &Path, cases: &Path, filter: Option<&str>) -> Result<Vec<Ver
     let is_wanted = |case: &&Case| filter.is_none_or(|filter| case.name.contains(filter));
     let verdict = |case: &Case| -> Result<Verdict, CasesError> {
         let again = Job::parse(&job.warnings.name, &job.text, None).map_err(JobError::Invalid)?;
-        let seen = run(again, case).map_err(|error| CasesError::Case { case: case.name.clone(), error })?;
+        let seen = run(again, case)
+            .map_err(|error| CasesError::Case { case: case.name.clone(), error: error.into() })?;
         let differences = compare::compare(case, &seen);
         Ok(Verdict { case: case.name.clone(), messages: case.messages.len(), differences })
     };
