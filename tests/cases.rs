@@ -56,6 +56,7 @@ cases! {
     kinds,
     late_twins,
     lying_clocks,
+    models,
     modules,
     not_observed,
     one_message,

@@ -2,6 +2,7 @@
 //! exit codes; and that `run` refuses the same before it touches anything.
 
 mod kafka;
+mod models;
 mod wasm;
 
 use expect_test::{Expect, expect};

@@ -12,16 +12,19 @@ use operators::twin::{Twin, TwinType};
 
 use crate::checks::is_shared;
 use crate::definition::functions::FunctionDefinition;
-use crate::definition::{ConnectionSettings, Definition, Input, TypeSettings};
+use crate::definition::{ConnectionSettings, Definition, Input, Origin, TypeSettings};
+use crate::findings::Findings;
 
 /// Bytes of a property in a twin's record, beside its text.
 const PROPERTY_BYTES: usize = 16;
 /// Width of what stands before a line's text.
 const MARGIN: usize = 27;
 
-/// The explanation of a job that is valid, of its definition and its plan.
-pub fn explain(definition: &Definition, plan: &Plan) -> String {
+/// The explanation of a job that is valid, of its definition and its plan, and of what is not carried over from its
+/// model files.
+pub fn explain(definition: &Definition, plan: &Plan, notes: &[Findings]) -> String {
     let mut page = Page::default();
+    models(definition, notes, &mut page);
     page.title("steps");
     steps(definition, &plan.types, &mut page);
     page.title("operators of each worker");
@@ -58,6 +61,32 @@ impl Page {
             self.entry(std::mem::take(&mut name), &line);
         }
     }
+}
+
+/// Models from elsewhere: what they declare, and what of them is not carried over.
+fn models(definition: &Definition, notes: &[Findings], page: &mut Page) {
+    let origins: Vec<(&String, &Origin)> =
+        definition.types.iter().filter_map(|(name, one)| Some((name, one.origin.as_ref()?))).collect();
+    if origins.is_empty() {
+        return;
+    }
+    page.title("models");
+    for (name, Origin { language, file, counts }) in origins {
+        let [properties, events, relationships, actions] = counts;
+        let declares = format!(
+            "{properties} properties, {events} events, {relationships} relationships, {actions} actions"
+        );
+        page.entry(name, &format!("{file} ({}): {declares}", language.name()));
+    }
+    let line = |findings: &Findings| {
+        let name = findings.name.clone();
+        let lines = findings
+            .all
+            .iter()
+            .map(move |one| format!("{name}:{}:{}: {}", one.span.line, one.span.column, one.message));
+        lines.collect::<Vec<_>>()
+    };
+    page.list("not carried over", notes.iter().flat_map(line));
 }
 
 fn steps(definition: &Definition, types: &[TwinType], page: &mut Page) {
@@ -260,6 +289,6 @@ mod tests {
               bus -> floor              digital events at least once; after a crash those since the last checkpoint come again, with a higher generation
               bus -> bus                each digital event exactly once, in a transaction with its checkpoint
               bus -> archive            each row exactly once; a file that is visible is final
-        "#]].assert_eq(&super::explain(&definition, &job.plan()));
+        "#]].assert_eq(&super::explain(&definition, &job.plan(), &[]));
     }
 }

@@ -16,6 +16,19 @@ pub enum Severity {
     Error,
     /// It can, and likely does not do what is meant.
     Warning,
+    /// It can, and does what is meant as far as it goes: something was left out.
+    Note,
+}
+
+impl Severity {
+    /// How a line that says it begins.
+    fn begin(self) -> &'static str {
+        match self {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+            Severity::Note => "note: ",
+        }
+    }
 }
 
 /// One thing that is wrong.
@@ -42,11 +55,16 @@ pub struct Findings {
     pub text: String,
     /// What is wrong, in the order of the text.
     pub all: Vec<Finding>,
+    /// The same of other files, which this one names.
+    pub others: Vec<Findings>,
 }
 
 /// A finding as programs read it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Line {
+    /// The file, where it is another one than the job's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     severity: Severity,
     line: usize,
     column: usize,
@@ -60,22 +78,41 @@ impl Findings {
     pub fn new(name: &str, text: &str, mut all: Vec<Finding>) -> Self {
         all.sort_by_key(|finding| (finding.span.line, finding.span.column));
         all.dedup();
-        Self { name: name.to_owned(), text: text.to_owned(), all }
+        Self { name: name.to_owned(), text: text.to_owned(), all, others: Vec::new() }
     }
 
     /// How many errors there are.
     pub fn errors(&self) -> usize {
-        self.all.iter().filter(|finding| finding.severity == Severity::Error).count()
+        let own = self.all.iter().filter(|finding| finding.severity == Severity::Error).count();
+        own + self.others.iter().map(Findings::errors).sum::<usize>()
     }
 
-    /// A JSON list of `{severity, line, column, path, message, help}`.
+    /// The same without what only says that something was left out.
+    #[must_use]
+    pub fn without_notes(&self) -> Self {
+        let mut findings = self.clone();
+        findings.all.retain(|finding| finding.severity != Severity::Note);
+        findings.others = self.others.iter().map(Findings::without_notes).collect();
+        findings
+    }
+
+    /// A JSON list of `{severity, line, column, path, message, help}`, with a `file` where it is not the job's.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.lines()).expect("texts and numbers are always JSON")
     }
 
     /// The findings as programs read them.
     pub fn lines(&self) -> Vec<Line> {
+        let mut lines = self.lines_of(None);
+        for other in &self.others {
+            lines.extend(other.lines_of(Some(&other.name)));
+        }
+        lines
+    }
+
+    fn lines_of(&self, file: Option<&str>) -> Vec<Line> {
         let line = |finding: &Finding| Line {
+            file: file.map(str::to_owned),
             severity: finding.severity,
             line: finding.span.line,
             column: finding.span.column,
@@ -101,15 +138,12 @@ impl Findings {
     pub fn plain(&self) -> String {
         let mut out = String::new();
         for finding in &self.all {
-            let word = match finding.severity {
-                Severity::Error => "",
-                Severity::Warning => "warning: ",
-            };
+            let word = finding.severity.begin();
             let Span { line, column, .. } = finding.span;
             out += &format!("{}:{line}:{column}: {word}{}\n", self.name, finding.message);
             out += &format!("  help: {}\n", finding.help);
         }
-        out
+        out + &self.others.iter().map(Findings::plain).collect::<String>()
     }
 
     fn drawn(&self) -> String {
@@ -120,17 +154,19 @@ impl Findings {
             diagnostic = diagnostic.with_severity(match finding.severity {
                 Severity::Error => miette::Severity::Error,
                 Severity::Warning => miette::Severity::Warning,
+                Severity::Note => miette::Severity::Advice,
             });
             let label = Some(finding.path.clone()).filter(|path| !path.is_empty());
             let Span { offset, length, .. } = finding.span;
             diagnostic = diagnostic.with_label(LabeledSpan::new(label, offset, length));
-            let source = NamedSource::new(&self.name, self.text.clone()).with_language("yaml");
+            let language = if self.name.ends_with(".yaml") { "yaml" } else { "json" };
+            let source = NamedSource::new(&self.name, self.text.clone()).with_language(language);
             let report = Report::from(diagnostic).with_source_code(source);
             if handler.render_report(&mut out, report.as_ref()).is_err() {
                 return self.plain();
             }
         }
-        out
+        out + &self.others.iter().map(Findings::drawn).collect::<String>()
     }
 }
 
@@ -160,6 +196,22 @@ mod tests {
         for piece in ["wrong", "late", "job.yaml:1:1", "write c", "a.b"] {
             assert!(drawn.contains(piece), "{piece} in {drawn}");
         }
+    }
+
+    #[test]
+    fn other_files_come_behind() {
+        let mut findings = findings();
+        let note = Finding { severity: Severity::Note, message: "left".into(), ..findings.all[0].clone() };
+        let wrong = Finding { message: "broken".into(), ..findings.all[0].clone() };
+        findings.others = vec![Findings::new("m.json", "{}\n", vec![note, wrong])];
+        assert_eq!(findings.errors(), 2);
+        let expected = "m.json:1:1: note: left\n  help: write c\nm.json:1:1: broken\n  help: write c\n";
+        assert!(findings.plain().ends_with(expected), "{}", findings.plain());
+        assert!(!findings.without_notes().plain().contains("left"));
+        assert!(findings.drawn().contains("m.json:1:1"));
+        let json: serde_json::Value = serde_json::from_str(&findings.to_json()).expect("JSON");
+        assert_eq!((&json[0]["file"], &json[3]["file"]), (&serde_json::Value::Null, &"m.json".into()));
+        assert_eq!(json[2]["severity"], "note");
     }
 
     #[test]

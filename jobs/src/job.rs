@@ -9,7 +9,7 @@ use crate::definition::secrets::{self, Lookup};
 use crate::definition::{self, Definition};
 use crate::document::{self, Document};
 use crate::findings::{Finding, Findings, Severity};
-use crate::{plan, sources};
+use crate::{foreign, plan, sources};
 
 /// Longest job file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -21,7 +21,7 @@ pub struct Job {
     pub definition: Definition,
     /// What is likely not meant.
     pub warnings: Findings,
-    /// Its text, whole: sources that stood in files beside it are in it.
+    /// Its text, whole: sources and models that stood in files beside it are in it.
     pub text: String,
     checked: Checked,
 }
@@ -56,9 +56,17 @@ impl Job {
         let invalid = |findings| JobError::Invalid(Findings::new(&name, &text, findings));
         let mut document = document::parse(&name, &text).map_err(invalid)?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let files = sources::read(&mut document, folder).map_err(invalid)?;
-        let job = Self::from_document(document, lookup).map_err(JobError::Invalid)?;
-        Ok(Self { text: sources::inlined(&text, files), ..job })
+        let mut pieces = sources::read(&mut document, folder).map_err(invalid)?;
+        let models = foreign::read(&mut document, folder).map_err(JobError::Invalid)?;
+        pieces.extend(models.pieces);
+        let with_notes = |findings: Findings| Findings { others: models.notes, ..findings };
+        match Self::from_document(document, lookup) {
+            Ok(job) => {
+                let warnings = with_notes(job.warnings);
+                Ok(Self { text: sources::inlined(&text, pieces), warnings, ..job })
+            }
+            Err(findings) => Err(JobError::Invalid(with_notes(findings))),
+        }
     }
 
     /// Reads and checks a text; `name` is what messages call it.
@@ -77,7 +85,7 @@ impl Job {
         let (checked, found) = checks::check(&definition);
         let found = found.all.into_iter();
         all.extend(found.map(|(severity, problem)| document.finding(severity, problem)));
-        let is_good = all.iter().all(|finding| finding.severity == Severity::Warning);
+        let is_good = all.iter().all(|finding| finding.severity != Severity::Error);
         let warnings = Findings::new(&document.name, &document.text, all);
         match is_good {
             true => Ok(Self { definition, warnings, text: document.text, checked }),

@@ -6,6 +6,7 @@
 //!
 //!  cli ── run, serve ──► service (keeps and changes jobs) ──► live (what runs, as others see it) ◄── server (HTTP)
 //!   └── plan, apply, job, twin ── HTTP ──────────────────────────────────────────────────────────────► server
+//!  foreign: models of types that stand in files of the Web of Things or DTDL
 //!  fleet, simulation: devices that are not there
 //! ```
 
@@ -20,6 +21,7 @@ pub mod explanation;
 pub mod findings;
 pub mod fleet;
 mod fleet_bus;
+mod foreign;
 pub mod job;
 mod listening;
 pub mod live;

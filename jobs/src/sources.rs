@@ -17,27 +17,26 @@ const MODULE_MAGIC: &[u8] = b"\0asm";
 /// Kinds of function that have a source.
 const KINDS: [&str; 2] = ["python", "wasm"];
 
-/// A source, and where its file is named.
+/// A piece of a job's text, and what stands there instead.
 #[derive(Debug)]
-pub(crate) struct Source {
-    key_span: Span,
-    value_span: Span,
-    /// The key that stands in its place.
-    key: &'static str,
-    code: String,
+pub(crate) struct Piece {
+    pub span: Span,
+    pub text: String,
 }
 
 /// Reads the files that a document names, from this folder, and has the document say what is in them.
-pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Source>, Vec<Finding>> {
-    let (mut sources, mut findings) = (Vec::new(), Vec::new());
+pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Piece>, Vec<Finding>> {
+    let (mut pieces, mut findings) = (Vec::new(), Vec::new());
     for (path, entry) in files(&mut document.root) {
         let Content::Scalar { text: file, .. } = &entry.value.content else { continue };
         match read_file(&folder.join(file)) {
             Ok(code) => {
-                let (key_span, value_span) = (entry.key_span, entry.value.span);
                 entry.key = "code".into();
-                entry.value.content = Content::Scalar { text: code.clone(), plain: false };
-                sources.push(Source { key_span, value_span, key: "code", code });
+                pieces.push(Piece { span: entry.key_span, text: entry.key.clone() });
+                // A JSON text is a YAML text in double quotes.
+                let text = serde_json::Value::from(code.as_str()).to_string();
+                pieces.push(Piece { span: entry.value.span, text });
+                entry.value.content = Content::Scalar { text: code, plain: false };
             }
             Err(reason) => findings.push(Finding {
                 severity: Severity::Error,
@@ -48,30 +47,27 @@ pub(crate) fn read(document: &mut Document, folder: &Path) -> Result<Vec<Source>
             }),
         }
     }
-    sources.extend(anchor_roster(&mut document.root, folder));
-    if findings.is_empty() { Ok(sources) } else { Err(findings) }
+    pieces.extend(anchor_roster(&mut document.root, folder));
+    if findings.is_empty() { Ok(pieces) } else { Err(findings) }
 }
 
 /// Has the document name the file of its roster from the root on, as a roster may be too long to be put into it.
-fn anchor_roster(root: &mut Node, folder: &Path) -> Option<Source> {
+fn anchor_roster(root: &mut Node, folder: &Path) -> Option<Piece> {
     let roster = children(root).iter_mut().find(|entry| entry.key == "roster")?;
     let file = children(&mut roster.value).iter_mut().find(|entry| entry.key == "file")?;
     let Content::Scalar { text, .. } = &file.value.content else { return None };
     let path = std::path::absolute(folder.join(text)).ok()?.to_str()?.to_owned();
     file.value.content = Content::Scalar { text: path.clone(), plain: false };
-    Some(Source { key_span: file.key_span, value_span: file.value.span, key: "file", code: path })
+    Some(Piece { span: file.value.span, text: serde_json::Value::from(path).to_string() })
 }
 
-/// The text of a job with the sources in it instead of the names of their files.
-pub(crate) fn inlined(text: &str, mut sources: Vec<Source>) -> String {
+/// The text of a job with what its files hold instead of their names.
+pub(crate) fn inlined(text: &str, mut pieces: Vec<Piece>) -> String {
     let mut text = text.to_owned();
     // From the end, so that places before it stay what they are.
-    sources.sort_by_key(|source| std::cmp::Reverse(source.key_span.offset));
-    for Source { key_span, value_span, key, code } in sources {
-        // A JSON text is a YAML text in double quotes.
-        let code = serde_json::Value::from(code).to_string();
-        text.replace_range(value_span.offset..value_span.offset + value_span.length, &code);
-        text.replace_range(key_span.offset..key_span.offset + key_span.length, key);
+    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.span.offset));
+    for Piece { span, text: instead } in pieces {
+        text.replace_range(span.offset..span.offset + span.length, &instead);
     }
     text
 }
@@ -157,8 +153,8 @@ mod tests {
         std::fs::write(folder.path().join("sub/r.py"), "# none").expect("the folder is ours");
         std::fs::write(folder.path().join("w.wasm"), b"\0asm\x01\xff\0\0").expect("the folder is ours");
         let mut document = parse("job.yaml", JOB).expect("it is YAML");
-        let sources = read(&mut document, folder.path()).expect("all are there");
-        let inlined = inlined(JOB, sources);
+        let pieces = read(&mut document, folder.path()).expect("all are there");
+        let inlined = inlined(JOB, pieces);
         for document in [document, parse("job.yaml", &inlined).expect("it is YAML")] {
             let code = |name: &str, kind: &str| {
                 let node = document.find(&["types", "press", "augmentation", name, kind, "code"]);

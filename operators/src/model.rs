@@ -335,7 +335,7 @@ pub fn compile(settings: &ModelSettings) -> Result<Model, Vec<Problem>> {
 }
 
 /// Names become columns and JSON keys; a letter or `_` first, then letters, digits, `_`, `-`, `.`.
-fn check_name(name: &str) -> Result<(), Problem> {
+pub fn check_name(name: &str) -> Result<(), Problem> {
     let mut chars = name.chars();
     let first = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_');
     let rest = chars.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
@@ -437,7 +437,7 @@ fn compile_words(words: &[String]) -> Result<Vec<String>, Problem> {
 }
 
 /// UCUM codes are printable ASCII without spaces; the usual slips get the code that was meant.
-fn check_unit(unit: &str) -> Result<(), Problem> {
+pub fn check_unit(unit: &str) -> Result<(), Problem> {
     const MEANT: [(&str, &str); 9] = [
         ("°C", "Cel"),
         ("C°", "Cel"),

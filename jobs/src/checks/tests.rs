@@ -39,6 +39,7 @@ fn found(from: &str, to: &str) -> String {
         let word = match finding.severity {
             Severity::Error => "",
             Severity::Warning => "warning: ",
+            Severity::Note => "note: ",
         };
         let span = finding.span;
         format!("{}:{} {word}{} ({})", span.line, span.column, finding.message, finding.help)

@@ -24,7 +24,7 @@ impl ApplyArguments {
     /// The job's name and its text; mistakes are shown here, where the file is. Its secrets are the server's.
     fn read(&self) -> Result<(String, String), Failure> {
         let job = Job::open(&self.job, None).map_err(|error| Failure::of_job(error, self.remote.json))?;
-        job.warnings.print();
+        job.warnings.without_notes().print();
         Ok((job.definition.job, job.text))
     }
 }

@@ -18,8 +18,9 @@ pub(super) struct ExplainArguments {
 
 pub(super) fn execute(arguments: &ExplainArguments) -> Result<(), Failure> {
     let job = Job::open(&arguments.job, None).map_err(|error| Failure::of_job(error, false))?;
-    job.warnings.print();
+    job.warnings.without_notes().print();
     let definition = job.definition.clone();
-    print!("{}", explain(&definition, &job.plan()));
+    let notes = job.warnings.others.clone();
+    print!("{}", explain(&definition, &job.plan(), &notes));
     Ok(())
 }

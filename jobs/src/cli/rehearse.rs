@@ -32,7 +32,7 @@ pub(super) struct TryArguments {
 pub(super) fn execute(arguments: &TryArguments) -> Result<(), Failure> {
     let TryArguments { job, topic, key, payload, text } = arguments;
     let job = Job::open(job, None).map_err(|error| Failure::of_job(error, false))?;
-    job.warnings.print();
+    job.warnings.without_notes().print();
     let read = |file: &PathBuf| {
         std::fs::read(file)
             .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))

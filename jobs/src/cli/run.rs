@@ -68,7 +68,7 @@ pub(super) fn execute(arguments: &RunArguments) -> Result<(), Failure> {
     };
     let job = Job::open(&arguments.job, Some(&from_environment))
         .map_err(|error| Failure::of_job(error, arguments.json))?;
-    job.warnings.print();
+    job.warnings.without_notes().print();
     let name = job.definition.job.clone();
     let archive = job.definition.archive.as_ref().map(|history| history.path.clone());
     let workers = arguments.workers.map_or_else(values::workers_default, usize::from);

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod functions;
+mod models;
 mod reader;
 pub mod secrets;
 
@@ -35,6 +36,8 @@ use serde::{Deserialize, Deserializer};
 use self::functions::FunctionDefinition;
 use crate::roster::RosterSettings;
 
+pub(crate) use self::models::DECLARES;
+pub use self::models::Origin;
 pub(crate) use reader::{Reader, read};
 
 /// A job, as its file says it.
@@ -104,9 +107,11 @@ impl ConnectionSettings {
 #[derive(Clone, Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct TypeSettings {
-    /// Attributes, properties, events, relationships and actions.
+    /// Attributes, properties, events, relationships and actions, with those of its model from elsewhere.
     #[schemars(flatten)]
     pub model: ModelSettings,
+    /// Where part of its model comes from, if that is a file of another language.
+    pub origin: Option<Origin>,
     /// Streams of physical events, by name.
     pub physical: IndexMap<String, StreamSettings>,
     /// Where it is said that a physical twin is up, or down.

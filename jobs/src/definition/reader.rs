@@ -20,7 +20,8 @@ const KEYS: [&str; 10] = [
     "checkpoint",
     "limits",
 ];
-const TYPE_KEYS: [&str; 10] = [
+const TYPE_KEYS: [&str; 11] = [
+    "model",
     "attributes",
     "properties",
     "events",
@@ -88,9 +89,11 @@ fn types(reader: &mut Reader, entry: &Entry) -> IndexMap<String, TypeSettings> {
 
 fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
     let mut settings = TypeSettings::default();
+    let mut origin = None;
     for entry in entries {
         reader.path.push(entry.key.clone());
         match entry.key.as_str() {
+            "model" => origin = super::models::read(reader, entry),
             "attributes" => settings.model.attributes = reader.map(entry),
             "properties" => settings.model.properties = reader.map(entry),
             "events" => settings.model.events = reader.map(entry),
@@ -105,6 +108,10 @@ fn one_type(reader: &mut Reader, entries: &[Entry]) -> TypeSettings {
             _ => {}
         }
         reader.path.pop();
+    }
+    if let Some((origin, declared)) = origin {
+        super::models::fill(&mut settings.model, declared);
+        settings.origin = Some(origin);
     }
     settings
 }
@@ -151,7 +158,7 @@ impl Reader {
     }
 
     /// A map of which each value is read by itself.
-    fn map<T: DeserializeOwned>(&mut self, entry: &Entry) -> IndexMap<String, T> {
+    pub(super) fn map<T: DeserializeOwned>(&mut self, entry: &Entry) -> IndexMap<String, T> {
         let mut map = IndexMap::new();
         for entry in self.entries(entry) {
             self.path.push(entry.key.clone());

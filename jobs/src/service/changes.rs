@@ -254,11 +254,12 @@ fn adaptation(before: &str, functions: &FunctionVersions, after: &str) -> Result
 fn refuse(changes: &mut Vec<Change>, problems: Vec<String>) {
     for problem in problems {
         let is_it = |change: &&mut Change| {
-            let mut keys = change.path.split('.').skip(1);
-            change.path.starts_with("types.")
-                && [keys.next(), keys.nth(1)]
-                    .iter()
-                    .all(|key| key.is_some_and(|key| problem.contains(&format!("`{key}`"))))
+            let is_named = |key: &str| problem.contains(&format!("`{key}`"));
+            let mut keys = change.path.split('.');
+            let (group, twin_type) = (keys.next(), keys.next());
+            // A property of the type itself, or of its model from elsewhere.
+            let mut keys = keys.skip_while(|key| matches!(*key, "model" | "wot" | "dtdl" | "declares"));
+            group == Some("types") && [twin_type, keys.nth(1)].iter().all(|key| key.is_some_and(is_named))
         };
         match changes.iter_mut().find(is_it) {
             Some(change) => (change.how, change.why) = (How::Refused, Some(problem)),
@@ -381,6 +382,23 @@ mod tests {
               - types.device.properties.energy.unit: kW.h    (at a checkpoint)
         "#]],
         );
+    }
+
+    #[test]
+    fn what_a_model_file_changes_is_named_by_its_place() {
+        let with_model = |energy: &str| {
+            let model = format!("model: {{wot: {{declares: {{properties: {{energy: {energy}}}}}}}}}");
+            let job: Vec<&str> = JOB.split('\n').filter(|line| !line.contains("energy: {type:")).collect();
+            let at =
+                job.iter().position(|line| line.starts_with("  device:")).expect("the example has a type");
+            [&job[..=at], &[&format!("    {model}")], &job[at + 1..]].concat().join("\n")
+        };
+        let (before, after) = (with_model("{type: double}"), with_model("{type: string}"));
+        let changes = between(Some(&before), &FunctionVersions::default(), &after).expect("both are valid");
+        expect![[r#"
+            ~ job first-twins: 1 changes
+              ~ types.device.model.wot.declares.properties.energy.type: double -> string    (refused: the property `energy` of `device` was double in the checkpoint and is string now; give the property another name, or start with --fresh, which begins with empty twins and keeps the checkpoint)
+        "#]].assert_eq(&changes.text("first-twins"));
     }
 
     #[test]
