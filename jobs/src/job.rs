@@ -6,6 +6,7 @@ use dataflows::plan::Plan;
 
 use crate::checks::{self, Checked};
 use crate::definition::secrets::{self, Lookup};
+use crate::definition::webhooks;
 use crate::definition::{self, Definition};
 use crate::document::{self, Document};
 use crate::findings::{Finding, Findings, Severity};
@@ -79,7 +80,8 @@ impl Job {
 
     /// Checks a document that was read.
     pub fn from_document(mut document: Document, lookup: Option<Lookup<'_>>) -> Result<Self, Findings> {
-        let mut all: Vec<Finding> = secrets::resolve(&mut document, lookup);
+        let mut all: Vec<Finding> = webhooks::take_out(&mut document);
+        all.extend(secrets::resolve(&mut document, lookup));
         let (definition, findings) = definition::read(&document);
         all.extend(findings);
         let (checked, found) = checks::check(&definition);

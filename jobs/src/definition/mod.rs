@@ -10,6 +10,7 @@ pub mod functions;
 mod models;
 mod reader;
 pub mod secrets;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -177,7 +178,8 @@ impl Input<'_> {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigitalSettings {
-    /// The connection that they go to.
+    /// The connection that they go to. One that is a webhook of this listener alone may be named here instead:
+    /// `webhook: URL`, with `group` and its other settings beside it.
     pub to: String,
     /// Their topic, with places for `{job}`, `{twin}`, `{type}` and `{kind}`; `twins/{job}/{twin}/{kind}` by
     /// default. On Kafka the key of a record is the twin's id, so there is no `{twin}`, and the default is
