@@ -51,10 +51,10 @@ pub(crate) fn take_out(document: &mut Document) -> Vec<Finding> {
             made.push(map(name, vec![map("webhook".into(), settings(taken))]));
         }
     }
-    match parts.iter_mut().find(|part| part.key == "connections").map(|part| &mut part.value.content) {
-        Some(Content::Mapping(connections)) => connections.extend(made),
-        // One that is missing, or no map, is told of by whoever reads it.
-        _ => {}
+    // Connections that are missing, or no map, are told of by whoever reads them.
+    let connections = parts.iter_mut().find(|part| part.key == "connections");
+    if let Some(Content::Mapping(connections)) = connections.map(|part| &mut part.value.content) {
+        connections.extend(made);
     }
     findings
 }

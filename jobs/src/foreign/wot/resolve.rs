@@ -57,7 +57,7 @@ impl<'a> Resolver<'a> {
         self.enter(file, None, from)?;
         let own = self.with_references(root.clone())?;
         let (extends, links): (Vec<Json>, Vec<Json>) =
-            own.items_of("links").iter().cloned().partition(|link| is_extension(link));
+            own.items_of("links").iter().cloned().partition(is_extension);
         let mut base: Option<Json> = None;
         for link in &extends {
             let Some(href) = link.get("href") else {
