@@ -112,6 +112,7 @@ pub struct TypeSettings {
     #[schemars(flatten)]
     pub model: ModelSettings,
     /// Where part of its model comes from, if that is a file of another language.
+    #[schemars(rename = "model", with = "models::ModelForm")]
     pub origin: Option<Origin>,
     /// Streams of physical events, by name.
     pub physical: IndexMap<String, StreamSettings>,

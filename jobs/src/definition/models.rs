@@ -4,6 +4,7 @@
 
 use indexmap::IndexMap;
 use operators::model::ModelSettings;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::reader::Reader;
@@ -14,6 +15,28 @@ use crate::foreign::{DtdlSettings, Language, WotSettings};
 pub(crate) const DECLARES: &str = "declares";
 /// Keys of what a file declares.
 const GROUPS: [&str; 5] = ["from", "properties", "events", "relationships", "actions"];
+
+/// How a model from elsewhere is named, for the schema of job files.
+#[derive(JsonSchema)]
+#[schemars(rename = "Model", deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct ModelForm {
+    /// A Thing Model of W3C's Web of Things.
+    #[schemars(default)]
+    wot: Option<FileForm<WotSettings>>,
+    /// An interface in DTDL.
+    #[schemars(default)]
+    dtdl: Option<FileForm<DtdlSettings>>,
+}
+
+/// A file, or a file with what else is to be said.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum FileForm<S> {
+    File(String),
+    Settings(S),
+}
 
 /// Where part of a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

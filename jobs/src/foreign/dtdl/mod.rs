@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use operators::model::KindName;
 use operators::problem::suggestion;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::library::{Library, id_of, is_a, term};
@@ -27,7 +28,7 @@ use super::json::{Json, Value};
 const DEPTH_MAX: usize = 10;
 
 /// `model: {dtdl: ..}` of a type.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DtdlSettings {
     /// The file with the interface, from the folder of the job file on.

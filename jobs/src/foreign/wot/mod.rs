@@ -18,6 +18,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use operators::model::KindName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::resolve::Resolver;
@@ -26,7 +27,7 @@ use super::files::{Files, Wrong};
 use super::json::{Json, Member};
 
 /// `model: {wot: ..}` of a type.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WotSettings {
     /// The Thing Model, from the folder of the job file on.
