@@ -288,10 +288,10 @@ fn parts_that_do_not_fit_together() {
     );
     check(
         "mqtt://localhost:1883",
-        "ws://localhost",
+        "ws://localhost/mqtt?x=1",
         expect![[r#"
-        job.yaml:3:23: ws:// comes later
-          help: use mqtt:// or mqtts://
+        job.yaml:3:23: the url has more than host and port
+          help: write mqtt://host or mqtt://host:port (topics are given apart from it)
         exit 78
     "#]],
     );

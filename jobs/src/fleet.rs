@@ -17,6 +17,11 @@ use connectors::message::{MessageBatch, Outgoing};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+mod template;
+
+pub use self::template::Template;
+use self::template::Words;
+
 /// What to simulate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetSettings {
@@ -34,23 +39,33 @@ pub struct FleetSettings {
     pub loss: f64,
     /// What chance begins with.
     pub seed: u64,
+    /// How far the devices' clocks are ahead, microseconds; below 0 they are behind.
+    pub skew_us: i64,
     /// Beginning of the devices' ids.
     pub prefix: String,
     /// How a message says which device it is of.
     pub addresses: Addresses,
+    /// What a message says.
+    pub payload: Template,
 }
 
 /// How a message says which device it is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// Each device has a topic of its own, as on MQTT: `device/<id>/telemetry/device_state`.
-    Topics,
+    /// Each device has a topic of its own, as on MQTT.
+    Topics(Template),
     /// All write to [`RECORDS_TOPIC`], under their id as the key, as on Kafka.
     Keys,
 }
 
 /// The topic of a fleet whose messages have keys.
 pub const RECORDS_TOPIC: &str = "device.telemetry";
+
+/// The topic of the paper's device.
+pub const TOPIC: &str = "device/{twin}/telemetry/device_state";
+
+/// What the paper's device says.
+pub const PAYLOAD: &str = r#"{"timestamp":{at},"type":"iot.sensor.state.aggregated","data":{"iot.sensor.temperature":{temperature},"iot.sensor.energy":{energy}}}"#;
 
 impl Default for FleetSettings {
     fn default() -> Self {
@@ -62,8 +77,10 @@ impl Default for FleetSettings {
             correlation: 0.0,
             loss: 0.0,
             seed: 1,
+            skew_us: 0,
             prefix: "device".into(),
-            addresses: Addresses::Topics,
+            addresses: Addresses::Topics(Template::new(TOPIC)),
+            payload: Template::new(PAYLOAD),
         }
     }
 }
@@ -147,7 +164,7 @@ impl Fleet {
         {
             self.measurements.pop();
             self.measurements.push(Reverse((due_us.saturating_add(self.period_us), device)));
-            self.measure(device, now_us, wall_us.div_euclid(1_000));
+            self.measure(device, now_us, wall_us.saturating_add(self.settings.skew_us).div_euclid(1_000));
         }
         while let Some(&Reverse((due_us, _, sample))) = self.under_way.peek()
             && due_us <= now_us
@@ -201,20 +218,20 @@ impl Fleet {
     fn write(&self, sample: Sample, out: &mut MessageBatch) {
         let width = self.settings.twins.saturating_sub(1).max(1).ilog10() as usize + 1;
         let prefix = &self.settings.prefix;
-        let id = format!("{prefix}-{:0width$}", sample.device);
-        let payload = format!(
-            r#"{{"timestamp":{},"type":"iot.sensor.state.aggregated","data":{{"iot.sensor.temperature":{},"iot.sensor.energy":{}}}}}"#,
-            sample.at_ms,
-            hundredths(sample.temperature_hundredths),
-            hundredths(sample.energy_hundredths),
-        );
+        let words = Words {
+            twin: format!("{prefix}-{:0width$}", sample.device),
+            at: sample.at_ms.to_string(),
+            temperature: hundredths(sample.temperature_hundredths),
+            energy: hundredths(sample.energy_hundredths),
+        };
+        let payload = self.settings.payload.fill(&words);
         let topic;
-        let (topic, key) = match self.settings.addresses {
-            Addresses::Topics => {
-                topic = format!("device/{id}/telemetry/device_state");
+        let (topic, key) = match &self.settings.addresses {
+            Addresses::Topics(template) => {
+                topic = template.fill(&words);
                 (topic.as_str(), "")
             }
-            Addresses::Keys => (RECORDS_TOPIC, id.as_str()),
+            Addresses::Keys => (RECORDS_TOPIC, words.twin.as_str()),
         };
         let payload = payload.as_bytes();
         // A batch holds 4 GiB; what is due at one instant is far from that.
@@ -274,6 +291,20 @@ mod tests {
         for key in ["iot.sensor.temperature", "iot.sensor.energy"] {
             assert!(payload["data"][key].is_f64(), "{key}");
         }
+    }
+
+    #[test]
+    fn devices_of_another_make_have_topics_messages_and_clocks_of_their_own() {
+        let settings = FleetSettings {
+            twins: 1,
+            skew_us: 7_200_000_000,
+            addresses: Addresses::Topics(Template::new("meters/{twin}/power")),
+            payload: Template::new(r#"[{"ts": {at}, "of": "{twin}", "kind": {kind}}]"#),
+            ..FleetSettings::default()
+        };
+        let (_, topic, payload) = run(settings, 1).remove(0);
+        assert_eq!(topic, "meters/device-0/power");
+        assert_eq!(payload, r#"[{"ts": 1646854576104, "of": "device-0", "kind": {kind}}]"#);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use connectors::mqtt::{self, MqttError, MqttSettings};
 use connectors::sink::{SinkHandle, SinkSetup};
 use connectors::store::FolderStore;
 
-use crate::fleet::{Addresses, RECORDS_TOPIC};
+use crate::fleet::{Addresses, RECORDS_TOPIC, Template};
 
 /// A bus.
 #[derive(Clone, Debug)]
@@ -35,14 +35,14 @@ pub(crate) enum BusError {
 const KAFKA: &str = "kafka://";
 
 impl FleetBus {
-    /// The bus at a URL; messages go out at this quality of service, where it has such.
-    pub(crate) fn parse(url: &str, qos: u8) -> Result<Self, String> {
+    /// The bus at a URL; `mqtt` is the connection to it, where it is a broker of MQTT.
+    pub(crate) fn parse(url: &str, mqtt: MqttSettings) -> Result<Self, String> {
         let bus = match url.strip_prefix(KAFKA) {
             Some(brokers) => {
                 let brokers = brokers.trim_end_matches('/');
                 FleetBus::Kafka(KafkaSettings::new(&brokers.split(',').collect::<Vec<_>>()))
             }
-            None => FleetBus::Mqtt(MqttSettings { qos, ..MqttSettings::new(url) }),
+            None => FleetBus::Mqtt(mqtt),
         };
         match &bus {
             FleetBus::Mqtt(mqtt) => mqtt.check()?,
@@ -51,10 +51,10 @@ impl FleetBus {
         Ok(bus)
     }
 
-    /// How its messages tell devices apart.
-    pub(crate) fn addresses(&self) -> Addresses {
+    /// How its messages tell devices apart; on MQTT, by their topics.
+    pub(crate) fn addresses(&self, topic: &Template) -> Addresses {
         match self {
-            FleetBus::Mqtt(_) => Addresses::Topics,
+            FleetBus::Mqtt(_) => Addresses::Topics(topic.clone()),
             FleetBus::Kafka(_) => Addresses::Keys,
         }
     }
@@ -103,7 +103,7 @@ mod tests {
             ("kafka://localhost", Err("host:port")),
             ("http://localhost", Err("mqtt://host")),
         ] {
-            let found = FleetBus::parse(url, 0).map(|bus| match bus {
+            let found = FleetBus::parse(url, MqttSettings::new(url)).map(|bus| match bus {
                 FleetBus::Mqtt(_) => "mqtt",
                 FleetBus::Kafka(_) => "kafka",
             });

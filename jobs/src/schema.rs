@@ -198,7 +198,7 @@ mod tests {
             ("properties/job", "Its name: letters, digits, `-`, `_`, `.`, up to 64 bytes."),
             (
                 "properties/connections/additionalProperties/properties/mqtt/properties/qos",
-                "Quality of service: 0 at most once, 1 at least once.",
+                "Quality of service: 0 at most once, 1 at least once, 2 exactly once.",
             ),
             ("properties/limits/properties/twins", "Most twins."),
             (

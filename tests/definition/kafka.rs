@@ -98,7 +98,7 @@ fn kafka_in_a_job_file() {
             "[\"press/{twin}\"]",
             "[\"press/+\"], twin: \"{key}\"",
             expect![[r#"
-                job.yaml:10:55: MQTT has no keys and headers; `{key}` is of a record of Kafka
+                job.yaml:10:55: MQTT has no keys; `{key}` is of a record of Kafka
                   help: write {twin} as a level of every topic, or say with `twin:` where the id is (a template such as "{site}-{device}", or a pointer such as /deviceId)
                 exit 78
             "#]],

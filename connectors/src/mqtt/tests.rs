@@ -1,7 +1,7 @@
 //! Source and sink against the embedded broker; outages are made with a proxy that can be cut.
 
 use super::embedded::{self, Broker};
-use super::{MqttSettings, sink, source};
+use super::{MqttSettings, Version, sink, source};
 use crate::clock::ManualClock;
 use crate::message::{Intake, MessageBatch, RawMessage};
 use crate::place::Place;
@@ -310,6 +310,28 @@ fn wrong_credentials_are_said_in_words() {
     assert!(reason.contains("check `user` and `password`") && !reason.contains("hunter2"), "{reason}");
     let sent = seen.lock().expect("not poisoned").clone();
     assert!(sent.windows(7).any(|part| part == b"hunter2"), "the password is sent to the broker");
+}
+
+/// A broker of MQTT 5 says why it ends a connection.
+#[test]
+fn a_session_that_is_taken_over_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            _ = stream.read(&mut [0; 200]);
+            // CONNACK, and DISCONNECT with "session taken over".
+            _ = stream.write_all(&[0x20, 3, 0, 0, 0, 0xe0, 2, 0x8e, 0]);
+            // Until the client has gone.
+            while stream.read(&mut [0; 200]).is_ok_and(|count| count > 0) {}
+        }
+    });
+    let settings = MqttSettings { version: Version::V5, ..settings(port) };
+    let source = open_source(&settings, "taken", 1);
+    let Intake::Lost { reason, .. } = next(&source, 0) else { panic!("no incident") };
+    assert!(reason.contains("our client id `taken` and has taken the session over"), "{reason}");
+    assert!(source.stats.takeovers.load(Ordering::Relaxed) >= 1);
 }
 
 /// Stands between a client and the broker; closed, it refuses and cuts connections.

@@ -362,6 +362,10 @@ fn the_examples_are_good() {
     let files = std::fs::read_dir(folder).expect("the examples are there");
     let mut names = Vec::new();
     for file in files.map(|file| file.expect("a file of the folder")) {
+        // Cases of a job are no job.
+        if file.path().to_string_lossy().ends_with(".test.yaml") {
+            continue;
+        }
         // One with files beside it has a folder of its own.
         let path = if file.path().is_dir() { file.path().join("job.yaml") } else { file.path() };
         let job = Job::open(&path, None).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use connectors::clock::SystemClock;
-use connectors::mqtt::embedded;
+use connectors::mqtt::{MqttSettings, embedded};
 use dataflows::{Run, RunOptions, Survey};
 
 use super::Failure;
@@ -25,6 +25,7 @@ use super::values::{self, FleetArguments};
 
 use crate::document;
 use crate::findings::Findings;
+use crate::fleet::{TOPIC, Template};
 use crate::fleet_bus::FleetBus;
 use crate::job::{Job, JobError};
 use crate::screen::{Screen, View};
@@ -89,7 +90,7 @@ pub(super) fn execute(arguments: &DemoArguments) -> Result<(), Failure> {
             (Some(broker), url)
         }
     };
-    let bus = FleetBus::parse(&url, 0).map_err(Failure::Usage)?;
+    let bus = FleetBus::parse(&url, MqttSettings::new(&url)).map_err(Failure::Usage)?;
     let archive = fresh_archive(&arguments.data)?;
     let job = job(&bus, &url, &archive, &arguments.fleet.rate.text)
         .map_err(|findings| Failure::of_job(JobError::Invalid(findings), arguments.json))?;
@@ -212,7 +213,7 @@ fn start_fleet(
             return Err(Failure::Failed(text));
         }
     }
-    let fleet = arguments.fleet.settings(arguments.twins, "device", bus.addresses());
+    let fleet = arguments.fleet.settings(arguments.twins, "device", bus.addresses(&Template::new(TOPIC)));
     Simulation::start(fleet, sink, Arc::new(SystemClock)).map_err(Failure::of)
 }
 
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn the_demo_runs_the_example() {
         let url = "mqtt://127.0.0.1:4711";
-        let bus = FleetBus::parse(url, 0).expect("a url");
+        let bus = FleetBus::parse(url, MqttSettings::new(url)).expect("a url");
         let job = job(&bus, url, Path::new("/tmp/${x}"), "0.5/s").expect("valid");
         let history = job.definition.archive.as_ref().expect("the example has an archive");
         assert_eq!(history.path, Path::new("/tmp/${x}"));

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use connectors::mqtt::MqttSettings;
 use serde_json::json;
 
-use super::{Failure, values};
+use super::Failure;
+use super::values::{self, LoginArguments};
 use crate::drafting::{self, Listened};
 use crate::listening;
 
@@ -43,12 +43,8 @@ pub(super) struct InitArguments {
     /// How long to listen
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = values::duration, requires = "from")]
     time: Duration,
-    /// The user to log in as; the password is taken from the variable MQTT_PASSWORD
-    #[arg(long, value_name = "NAME", requires = "from")]
-    user: Option<String>,
-    /// The CA that the broker's certificate is to be of, a PEM file
-    #[arg(long, value_name = "FILE", requires = "from")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    login: LoginArguments,
 }
 
 pub(super) fn execute(arguments: &InitArguments) -> Result<(), Failure> {
@@ -71,19 +67,13 @@ pub(super) fn execute(arguments: &InitArguments) -> Result<(), Failure> {
 
 /// Listens, and drafts a job.
 fn draft(url: &str, arguments: &InitArguments) -> Result<String, Failure> {
-    let InitArguments { topic, time, user, ca, .. } = arguments;
-    let password = user.as_ref().and_then(|_| std::env::var("MQTT_PASSWORD").ok());
-    let settings = MqttSettings {
-        user: user.clone(),
-        password: password.as_deref().map(Into::into),
-        ca: ca.clone(),
-        ..MqttSettings::new(url)
-    };
+    let InitArguments { topic, time, login, .. } = arguments;
+    let settings = login.settings(url);
     let mut mqtt = json!({ "url": url });
     for (key, value) in [
-        ("user", user.clone()),
-        ("password", password.map(|_| "${MQTT_PASSWORD}".to_owned())),
-        ("ca", ca.as_ref().map(|ca| ca.display().to_string())),
+        ("user", login.user.clone()),
+        ("password", settings.password.as_ref().map(|_| "${MQTT_PASSWORD}".to_owned())),
+        ("ca", login.ca.as_ref().map(|ca| ca.display().to_string())),
     ] {
         if let Some(value) = value {
             mqtt[key] = value.into();

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use connectors::clock::SystemClock;
+use connectors::mqtt::MqttSettings;
 use connectors::sink::SinkHandle;
 use std::sync::atomic::Ordering;
 
 use super::Failure;
-use super::values::{self, FleetArguments};
+use super::values::{self, FleetArguments, LoginArguments};
 
+use crate::fleet::{FleetSettings, PAYLOAD, TOPIC, Template};
 use crate::fleet_bus::FleetBus;
 use crate::signals::Signals;
 use crate::simulation::{Simulated, Simulation};
@@ -36,21 +38,38 @@ pub(super) struct SimulateArguments {
     /// Beginning of the devices' ids
     #[arg(long, default_value = "device", value_parser = prefix)]
     prefix: String,
-    /// MQTT: 0 at most once, 1 at least once
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    /// MQTT: 0 at most once, 1 at least once, 2 exactly once
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
+    /// MQTT: the topic of each device
+    #[arg(long, default_value = TOPIC)]
+    topic: String,
+    /// What a device says, with {at} (milliseconds since 1970), {temperature}, {energy} and {twin}
+    #[arg(long, default_value = PAYLOAD)]
+    payload: String,
+    #[command(flatten)]
+    login: LoginArguments,
     /// Print one JSON object at the end, to standard output
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn execute(arguments: &SimulateArguments) -> Result<(), Failure> {
-    let bus = FleetBus::parse(&arguments.broker, arguments.qos).map_err(Failure::Usage)?;
+    let mqtt = MqttSettings { qos: arguments.qos, ..arguments.login.settings(&arguments.broker) };
+    let bus = FleetBus::parse(&arguments.broker, mqtt).map_err(Failure::Usage)?;
+    let topic = Template::new(&arguments.topic);
+    if !topic.names_the_twin() {
+        let reason = format!("`{}` is the same for all devices; write {{twin}} in it", arguments.topic);
+        return Err(Failure::Usage(reason));
+    }
     let signals = Signals::listen().map_err(Failure::of)?;
     let client_id = format!("twinloom-simulate-{}-{}", arguments.prefix, std::process::id());
     bus.prepare(&[]).map_err(Failure::of)?;
     let sink = bus.sink(&client_id).map_err(Failure::of)?;
-    let fleet = arguments.fleet.settings(arguments.twins, &arguments.prefix, bus.addresses());
+    let fleet = FleetSettings {
+        payload: Template::new(&arguments.payload),
+        ..arguments.fleet.settings(arguments.twins, &arguments.prefix, bus.addresses(&topic))
+    };
     let simulated = match wait_for_broker(&sink, &signals, arguments.duration) {
         false => Simulated { measured: 0, lost: 0, published: 0, unpublished: 0, seconds: 0.0 },
         true => {

@@ -1,8 +1,10 @@
 //! Values of arguments: durations, rates and shares carry their unit, as in job files.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use connectors::mqtt::MqttSettings;
 use humantime_serde::re::humantime;
 use operators::entanglement::ExpectedRate;
 
@@ -82,6 +84,9 @@ pub(super) struct FleetArguments {
     /// The same seed sends the same values
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How far the devices' clocks are ahead
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    ahead: Duration,
 }
 
 impl FleetArguments {
@@ -95,8 +100,34 @@ impl FleetArguments {
             correlation: self.correlation,
             loss: self.loss,
             seed: self.seed,
+            skew_us: operators::time::duration_us(self.ahead),
             prefix: prefix.to_owned(),
             addresses,
+            ..FleetSettings::default()
+        }
+    }
+}
+
+/// How a broker is logged in to.
+#[derive(Clone, Debug, Args)]
+pub(super) struct LoginArguments {
+    /// The user to log in as; the password is taken from the variable MQTT_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// The CA that the broker's certificate is to be of, a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+}
+
+impl LoginArguments {
+    /// The connection to a broker.
+    pub(super) fn settings(&self, url: &str) -> MqttSettings {
+        let password = self.user.as_ref().and_then(|_| std::env::var("MQTT_PASSWORD").ok());
+        MqttSettings {
+            user: self.user.clone(),
+            password: password.as_deref().map(Into::into),
+            ca: self.ca.clone(),
+            ..MqttSettings::new(url)
         }
     }
 }

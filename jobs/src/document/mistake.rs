@@ -22,7 +22,7 @@ pub struct ValueError {
 }
 
 /// What the design has a place for and this version does not do.
-const LATER: [&str; 6] = ["tenant", "actuate", "ca", "http", "webhook", "spread"];
+const LATER: &str = "actuate";
 
 /// What is an option of the client library in a Kafka connection, and a key elsewhere.
 const OF_KAFKA: [(&str, &str); 6] = [
@@ -34,18 +34,13 @@ const OF_KAFKA: [(&str, &str); 6] = [
     ("compression", "write it as an option: options: {compression.type: zstd}"),
 ];
 
-/// Whether a key is known to come later.
-fn comes_later(key: &str) -> bool {
-    LATER.contains(&key)
-}
-
 /// What to say of a key that is not known.
 pub(crate) fn unknown(what: &str, key: &str, known: &[&str]) -> (String, String) {
     let of_kafka = OF_KAFKA.iter().find(|(word, _)| *word == key && known.contains(&"brokers"));
     if let Some((_, help)) = of_kafka {
         return (format!("unknown {what} `{key}`"), (*help).into());
     }
-    if comes_later(key) {
+    if key == LATER {
         let message = format!("`{key}` comes later; this version does not do it");
         return (message, format!("leave `{key}` out for now"));
     }

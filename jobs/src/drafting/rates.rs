@@ -1,6 +1,7 @@
 //! How often each twin speaks on a stream.
 
 use super::Heard;
+use super::writing::duration;
 
 /// Fewer messages of a twin say nothing of its rate.
 const MESSAGES_MIN: usize = 4;
@@ -9,6 +10,11 @@ const SPREAD_MAX: f64 = 0.5;
 /// Periods that people choose, seconds: what is within a twentieth of one is it.
 const PERIODS: [f64; 16] =
     [0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 600.0, 3600.0];
+
+/// A device that speaks when something changes may be silent for so many times its longest gap so far, ..
+const SILENCE_GAPS: f64 = 10.0;
+/// .. and for so many seconds at least.
+const SILENCE_MIN: f64 = 300.0;
 
 /// What is known of a rate.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +53,12 @@ pub(super) fn rate<'a>(twins: impl Iterator<Item = &'a [&'a Heard]>, has_element
     let (low, median, high) = (at(0.1), at(0.5), at(0.9));
     let seen = format!("every {} s, mostly {} to {}", short(median), short(low), short(high));
     if median <= 0.0 || (high - low) / median > SPREAD_MAX {
-        return none(format!("irregular: {seen}; nothing is expected"));
+        let silence = (gaps[gaps.len() - 1] * SILENCE_GAPS).max(SILENCE_MIN);
+        return Rate {
+            text: format!("{{on_change: {{silence_max: {}}}}}", duration(silence)),
+            period: None,
+            seen: format!("irregular: {seen}; ? how long it may be silent is a guess"),
+        };
     }
     let close = PERIODS.iter().find(|period| (median / **period - 1.0).abs() < 0.05);
     let period = close.copied().unwrap_or_else(|| rounded(median));
@@ -111,7 +122,8 @@ mod tests {
             (&[0, 30_000, 60_000, 90_000], "2/m"),
             (&[0, 3_000, 6_000, 9_000], "20/m"),
             (&[0, 100, 200, 300, 400], "10/s"),
-            (&[0, 100, 5_000, 5_100, 30_000], "none"),
+            (&[0, 100, 5_000, 5_100, 30_000], "{on_change: {silence_max: 5m}}"),
+            (&[0, 100, 5_000, 5_100, 95_000], "{on_change: {silence_max: 15m}}"),
             (&[0, 1_000], "none"),
             (&[], "none"),
         ] {

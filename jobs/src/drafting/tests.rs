@@ -51,7 +51,7 @@ fn drafted(all: &[Speaks<'_>]) -> String {
 
 fn check(all: &[Speaks<'_>], expected: Expect) {
     let text = drafted(all);
-    let from = text.find("types:\n").map_or(0, |at| at + "types:\n".len());
+    let from = text.find("types:\n").unwrap_or(0);
     let to = text.find("digital:\n").unwrap_or(text.len());
     expected.assert_eq(&text[from..to]);
 }
@@ -65,6 +65,7 @@ fn the_papers_device() {
             Speaks("device/p-2/telemetry/device_state", payload, 1_000, 10),
         ],
         expect![[r#"
+            types:
               device:                                       # 2 seen: p-1, p-2
                 properties:
                   temperature: {type: double}               # 24 to 24.9
@@ -95,6 +96,7 @@ fn several_streams_words_and_what_is_left_out() {
             Speaks("plant/press-1/spectrum", r#"[{"ts":{at},"hz":50.5},{"ts":{at},"hz":51.5}]"#, 1_000, 8),
         ],
         expect![[r#"
+            types:
               plant:                                        # 2 seen: press-1, press-2
                 properties:
                   door: {type: string}                      # such as "open"
@@ -148,6 +150,7 @@ fn types_beside_each_other_and_below() {
             Speaks("meters/2/power", meter, 60_000, 5),
         ],
         expect![[r#"
+            types:
               meter:                                        # 2 seen: 1, 2
                 properties:
                   power_kw: {type: double, unit: kW}        # always 1.5

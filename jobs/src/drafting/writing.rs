@@ -106,7 +106,8 @@ fn write_entanglement(one: &TypeDraft, out: &mut String) {
     line(out, &text, doubt);
 }
 
-fn duration(seconds: f64) -> String {
+/// Seconds, in the unit in which they are read most easily; rounded up.
+pub(super) fn duration(seconds: f64) -> String {
     let seconds = seconds.ceil() as u64;
     match seconds {
         seconds if seconds > 3_600 => format!("{}h", seconds.div_ceil(3_600)),
