@@ -230,7 +230,7 @@ fn connections() {
         (
             "{mqtt: {url: mqtt://localhost:1883}}",
             "{http: {}}",
-            "3:11 `http` comes later; this version does not do it (leave `http` out for now)",
+            "3:11 unknown word `http` (there are: file, kafka, mqtt, webhook)",
         ),
         (
             "types:",

@@ -254,7 +254,7 @@ mod tests {
             ),
             ("simulate --broker mqtt://h --rate none", false),
             ("simulate --broker mqtt://h --loss 2", false),
-            ("simulate --broker mqtt://h --qos 2", false),
+            ("simulate --broker mqtt://h --qos 3", false),
             ("run job.yaml --until 1646847376150 --fresh", true),
             ("run job.yaml --until noon", false),
             ("checkpoint list job.yaml --data d --json", true),
