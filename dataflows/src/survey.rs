@@ -93,7 +93,7 @@ impl Answer {
         let at_us = at_us.max(twin.handled.digital_at.0);
         let measure = twin.entanglement.measure(at_us, terms);
         let phase = twin.life_cycle.phase();
-        self.causes[Cause::of(twin, terms, at_us, &measure) as usize] += 1;
+        self.causes[Cause::of(twin, definition, at_us, &measure) as usize] += 1;
         self.count(phase, measure.odte, || {
             let lateness = twin.entanglement.lateness(at_us, terms);
             Worst {

@@ -107,6 +107,9 @@ pub fn cause(worst: &Worst) -> String {
         return "T, R and A are all 1".into();
     }
     let why = match (worst.transport_ms, worst.compute_ms) {
+        (Some(transport_ms), _) if transport_ms < 0.0 => {
+            format!("the device's clock is {:.1} s ahead", -transport_ms / 1e3)
+        }
         (Some(transport_ms), Some(compute_ms)) if compute_ms > transport_ms => {
             format!("compute takes {compute_ms:.1} ms (transport {transport_ms:.1} ms)")
         }
@@ -176,6 +179,10 @@ mod tests {
             (
                 worst("a", [0.2, 1.0, 1.0], Some(1.0), 120.0),
                 "T 0.20: compute takes 120.0 ms (transport 1.0 ms)",
+            ),
+            (
+                worst("a", [0.0, 1.0, 1.0], Some(-7_200_000.0), 1.0),
+                "T 0.00: the device's clock is 7200.0 s ahead",
             ),
             (worst("a", [0.0, 0.0, 1.0], None, 0.0), "T 0.00: no update in the window"),
             (worst("a", [1.0, 0.5, 1.0], Some(1.0), 1.0), "R 0.50: updates are missing"),

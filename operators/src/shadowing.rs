@@ -45,6 +45,13 @@ pub struct ClockLimits {
     pub behind_max_us: i64,
 }
 
+impl ClockLimits {
+    /// Whether so much from device to arrival, on average, cannot be the way of the messages alone.
+    pub fn is_wrong(&self, transport_us: f64) -> bool {
+        transport_us < -(self.ahead_max_us as f64) || transport_us > self.behind_max_us as f64
+    }
+}
+
 impl From<&ClockSettings> for ClockLimits {
     fn from(settings: &ClockSettings) -> Self {
         Self {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entanglement::{Lateness, Measure, Terms};
+use crate::entanglement::{Lateness, Measure};
 use crate::life_cycle::Phase;
 use crate::model::{Kind, KindName, Value};
 use crate::twin::{Twin, TwinType};
@@ -156,11 +156,13 @@ pub enum Cause {
     Down,
     /// It was down for a part of the window.
     WasDown,
+    /// Its messages claim times that are not believed.
+    ClockWrong,
 }
 
 impl Cause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Cause; 11] = [
+    pub const ALL: [Cause; 12] = [
         Cause::Nothing,
         Cause::Settling,
         Cause::NeverHeard,
@@ -172,6 +174,7 @@ impl Cause {
         Cause::Over,
         Cause::Down,
         Cause::WasDown,
+        Cause::ClockWrong,
     ];
 
     /// The word in answers.
@@ -188,6 +191,7 @@ impl Cause {
             Cause::Over => "over",
             Cause::Down => "down",
             Cause::WasDown => "was_down",
+            Cause::ClockWrong => "clock_wrong",
         }
     }
 
@@ -197,7 +201,8 @@ impl Cause {
     }
 
     /// What keeps a twin from being entangled, with ODTE as measured at this instant.
-    pub fn of(twin: &Twin, terms: &Terms, at_us: i64, measure: &Measure) -> Self {
+    pub fn of(twin: &Twin, definition: &TwinType, at_us: i64, measure: &Measure) -> Self {
+        let terms = definition.terms_of(twin);
         let life = &twin.life_cycle;
         match life.phase() {
             Phase::Entangled => Cause::Nothing,
@@ -216,6 +221,7 @@ impl Cause {
             }
             Phase::Disentangled if measure.timeliness > measure.reliability => Cause::MessagesMissing,
             Phase::Disentangled => match twin.entanglement.lateness(at_us, terms) {
+                Some(one) if definition.clock.is_wrong(one.transport_us) => Cause::ClockWrong,
                 Some(one) if one.compute_us > one.transport_us => Cause::LateInCompute,
                 _ => Cause::LateInTransport,
             },
@@ -235,7 +241,7 @@ fn summarize(id: &str, twin: &Twin, definition: &TwinType, at_us: i64, measure: 
         twin: id.to_owned(),
         twin_type: definition.name.clone(),
         phase: twin.life_cycle.phase(),
-        cause: Cause::of(twin, definition.terms_of(twin), at_us, measure),
+        cause: Cause::of(twin, definition, at_us, measure),
         odte: measure.odte,
         timeliness: measure.timeliness,
         reliability: measure.reliability,

@@ -137,14 +137,18 @@ fn line(twin: &Value) -> String {
     let word = |key: &str| twin[key].as_str().unwrap_or_default();
     let number = |key: &str| twin[key].as_f64().unwrap_or(0.0);
     let (t, r, a) = (number("timeliness"), number("reliability"), number("availability"));
-    format!(
-        "{:<24} {:<12} odte {:.3}  T {t:.2} R {r:.2} A {a:.2}  revision {:<8} {}",
+    let cause = match word("cause") {
+        "nothing" => String::new(),
+        cause => cause.replace('_', " "),
+    };
+    let line = format!(
+        "{:<24} {:<12} odte {:.3}  T {t:.2} R {r:.2} A {a:.2}  revision {:<8} {cause}",
         word("twin"),
         word("lifecycle"),
         number("odte"),
         twin["revision"],
-        word("cause").replace('_', " ")
-    )
+    );
+    line.trim_end().to_owned()
 }
 
 fn tap(arguments: &TapArguments) -> Result<(), Failure> {

@@ -32,6 +32,11 @@ pub(super) fn of_twin(twin: &TwinView) -> String {
             "late in compute{since}: {late:.0} of {:.0} messages took longer than {limit}; transport {transport}, compute {compute} on average",
             measure.received
         ),
+        Cause::ClockWrong => format!(
+            "its clock is wrong{since}: {late:.0} of {:.0} messages claim times that are not believed; it is {}",
+            measure.received,
+            twin.lateness.as_ref().map_or("-".to_owned(), |one| skew(one.transport_min_us as i64))
+        ),
         Cause::MessagesMissing => format!(
             "messages missing{since}: {:.0} of {:.0} expected came in {}",
             measure.received,
@@ -69,6 +74,12 @@ pub(super) fn of_group(group: &Group) -> String {
 fn clock(at_us: i64) -> String {
     let text = instant(at_us);
     text.get(11..19).unwrap_or(&text).to_owned()
+}
+
+/// How a clock stands whose offset is this (rule 3.5).
+fn skew(offset_us: i64) -> String {
+    let word = if offset_us < 0 { "ahead" } else { "behind" };
+    format!("{} {word}", duration(offset_us.saturating_abs()))
 }
 
 /// A duration in the unit that people would choose.
@@ -149,6 +160,10 @@ mod tests {
             (
                 Cause::LateInTransport,
                 "late in transport since 02:13:07: 30 of 40 messages took longer than 500 ms; transport 1.23 s, compute 250 us on average",
+            ),
+            (
+                Cause::ClockWrong,
+                "its clock is wrong since 02:13:07: 30 of 40 messages claim times that are not believed; it is 1 us behind",
             ),
             (Cause::MessagesMissing, "messages missing since 02:13:07: 40 of 80 expected came in 60 s"),
             (Cause::Down, "down since 02:13:07, as its presence says"),

@@ -46,6 +46,8 @@ fn the_cause_is_what_is_low() {
         (&all, 0, 0, 20, Phase::Entangled, Cause::Nothing),
         (&all, 2 * S, 0, 20, Phase::Disentangled, Cause::LateInTransport),
         (&all, S / 10, 2 * S, 20, Phase::Disentangled, Cause::LateInCompute),
+        (&all, -3_600 * S, 0, 20, Phase::Disentangled, Cause::ClockWrong),
+        (&all, 8 * 86_400 * S, 0, 20, Phase::Disentangled, Cause::ClockWrong),
         (&every_third, 0, 0, 20, Phase::Disentangled, Cause::MessagesMissing),
         (&all, 0, 0, 29, Phase::Disentangled, Cause::MessagesMissing),
         (&all, 0, 0, 40, Phase::Unbound, Cause::Silent),

@@ -5,6 +5,7 @@
 export const PHASES = ["unbound", "bound", "entangled", "disentangled", "done", "stopped"];
 const CAUSES = {
   late_in_transport: "late in transport (messages take too long to reach the engine)",
+  clock_wrong: "clock wrong (the device claims times that are not believed)",
   late_in_compute: "late in compute (the engine applies messages too late)",
   messages_missing: "messages missing (fewer arrive than are expected)",
   silent: "silent (nothing arrives)",
