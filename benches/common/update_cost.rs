@@ -6,6 +6,7 @@ use operators::batch::{ClaimedTime, EventBatch, HeadParts};
 use operators::functions::Outcome;
 use operators::handler::Nobody;
 use operators::model::Value;
+use operators::roster::Facts;
 use operators::steps::{self, Scratch, Update};
 use operators::time::{ArrivalTime, DeviceTime, DigitalTime};
 use operators::twin::{Twin, TwinType};
@@ -17,10 +18,11 @@ pub fn update_ns(definition: &TwinType, updates: usize, more: &[(u16, f64)]) -> 
     let mut twins: Vec<Twin> = (0..TWINS).map(|_| Twin::new(0, definition)).collect();
     let mut scratch = Scratch::default();
     let batches: Vec<EventBatch> = (0..updates).map(|number| batch(number, more)).collect();
+    let facts = Facts::default();
     let begin = Instant::now();
     for batch in &batches {
         let event = batch.event(0);
-        let update = Update { event, digital_at: DigitalTime(event.head.arrived_at.0), binds: true };
+        let update = Update { event, digital_at: DigitalTime(event.head.arrived_at.0), binds: true, facts };
         for twin in &mut twins {
             let nothing = std::iter::empty::<(u16, &Outcome)>();
             steps::apply("p", twin, definition, &update, nothing, &mut scratch, &mut Nobody);

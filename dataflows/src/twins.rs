@@ -322,7 +322,8 @@ impl Twins {
         let source = definition.stream(head.stream).map(|stream| usize::from(stream.source));
         let lost_us = source.and_then(|source| self.sources[source].lost_us);
         let binds = lost_us.is_none_or(|lost_us| head.arrived_at.0 > lost_us);
-        let update = steps::Update { event, digital_at, binds };
+        let facts = self.enrolment.facts(id, definition);
+        let update = steps::Update { event, digital_at, binds, facts };
         let (scratch, out) = (&mut self.scratch.steps, &mut self.digital);
         let applied = steps::apply(id, twin, definition, &update, outcomes, scratch, out);
 

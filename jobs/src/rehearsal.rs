@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use dataflows::plan::{ListenerPlan, Plan, SourcePlan};
 use operators::batch::{Event, EventBatch};
@@ -14,6 +15,7 @@ use operators::decode::{DeadLetter, Message};
 use operators::digital::{DigitalKind, Envelope};
 use operators::handler::{DigitalEvents, Entangled, Happened, Lived, Of, Physical, State};
 use operators::model::{Kind, Model, Value};
+use operators::roster::{Facts, Roster};
 use operators::shadowing::TimeSource;
 use operators::steps::{self, Scratch, Update};
 use operators::time::{ArrivalTime, DigitalTime};
@@ -26,6 +28,7 @@ use crate::summary::instant;
 pub struct Rehearsal {
     types: Vec<TwinType>,
     sources: Vec<SourcePlan>,
+    roster: Arc<Roster>,
     twins: BTreeMap<String, Twin>,
     heard: Heard,
     shown: String,
@@ -51,7 +54,7 @@ impl Rehearsal {
         let sinks = plan.sinks.iter().map(|sink| sink.name.clone()).collect();
         let heard = Heard { envelope, sinks, listeners: plan.listeners, lines: String::new() };
         let (twins, shown) = (BTreeMap::new(), String::new());
-        Self { types: plan.types, sources: plan.sources, twins, heard, shown }
+        Self { types: plan.types, sources: plan.sources, roster: plan.roster, twins, heard, shown }
     }
 
     /// What the job does with a message, as text. Each source that has a stream for its topic takes it.
@@ -119,9 +122,13 @@ impl Rehearsal {
         let twin = self.twins.entry(event.id.to_owned());
         let twin = twin.or_insert_with(|| Twin::new(event.head.twin_type, definition));
         let mut scratch = Scratch::default();
-        let mut calls = calls_that_wait(twin, &event, definition);
+        let row = self.roster.find(event.head.hash, event.id);
+        let row = row.filter(|row| row.twin_type() == event.head.twin_type);
+        twin.class = row.map_or(0, |row| row.class(&definition.terms));
+        let facts = Facts::of(row);
+        let mut calls = calls_that_wait(twin, &event, definition, facts);
         let digital_at = DigitalTime(event.head.arrived_at.0.max(twin.handled.digital_at.0));
-        let update = Update { event, digital_at, binds: true };
+        let update = Update { event, digital_at, binds: true, facts };
         self.heard.lines.clear();
         let none = std::iter::empty();
         let applied = steps::apply(event.id, twin, definition, &update, none, &mut scratch, &mut self.heard);
@@ -158,7 +165,7 @@ impl Rehearsal {
         if applied.refused > 0 {
             _ = writeln!(shown, "      {} results outside of their range were not taken", applied.refused);
         }
-        let measure = twin.entanglement.measure(digital_at.0, &definition.terms);
+        let measure = twin.entanglement.measure(digital_at.0, definition.terms_of(twin));
         let (phase, revision) = (twin.life_cycle.phase().word(), twin.handled.revision);
         _ = writeln!(shown, "  4 {phase}, revision {revision}, ODTE {:.3}", measure.odte);
         shown.push_str(&self.heard.lines);
@@ -166,9 +173,9 @@ impl Rehearsal {
 }
 
 /// The calls for whose answers the update would wait. Nobody answers here, so it goes on without.
-fn calls_that_wait(twin: &Twin, event: &Event<'_>, definition: &TwinType) -> Vec<Wanted> {
+fn calls_that_wait(twin: &Twin, event: &Event<'_>, definition: &TwinType, facts: Facts<'_>) -> Vec<Wanted> {
     let (mut scratch, mut waiting) = (Scratch::default(), twin.waiting.clone());
-    let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+    let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
     if definition.functions.shadowing().is_some() {
         waiting.hold_unshadowed(so_far, event, None, definition, &mut scratch.wanted);
     }

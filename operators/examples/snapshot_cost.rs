@@ -17,6 +17,7 @@ use operators::functions::{FunctionSettings, Functions};
 use operators::handler::{self, Nobody};
 use operators::layout::Layout;
 use operators::model::{ModelSettings, Value, compile};
+use operators::roster::Facts;
 use operators::steps::{self, Scratch, Update};
 use operators::time::{ArrivalTime, DeviceTime, DigitalTime};
 use operators::twin::{StreamOf, Twin, TwinType};
@@ -74,7 +75,12 @@ fn twin(number: usize, definition: &TwinType, updates: usize, gap_us: i64) -> Tw
             live: true,
         };
         batch.finish(mark, "p", parts);
-        let update = Update { event: batch.event(0), digital_at: DigitalTime(at_us + 150), binds: true };
+        let update = Update {
+            event: batch.event(0),
+            digital_at: DigitalTime(at_us + 150),
+            binds: true,
+            facts: Facts::default(),
+        };
         steps::apply("p", &mut twin, definition, &update, std::iter::empty(), &mut scratch, &mut Nobody);
     }
     twin

@@ -12,6 +12,7 @@ use crate::functions::{
 };
 use crate::handler::{self, DigitalEvents};
 use crate::model::{EventSettings, Kind, Model, ModelSettings, PropertySettings, Value, compile};
+use crate::roster::Facts;
 use crate::shadowing::{ClockSettings, Shadow, Touched};
 use crate::steps;
 use crate::time::{ArrivalTime, DeviceTime, DigitalTime};
@@ -159,7 +160,7 @@ pub(crate) fn apply(
     }
     let batch = update.batch(id, &definition.model);
     let event: Event<'_> = batch.event(0);
-    let update = steps::Update { event, digital_at, binds: update.binds };
+    let update = steps::Update { event, digital_at, binds: update.binds, facts: Facts::default() };
     let mut scratch = steps::Scratch::default();
     steps::apply(id, twin, definition, &update, std::iter::empty(), &mut scratch, out);
 }
@@ -167,6 +168,17 @@ pub(crate) fn apply(
 /// What functions make of updates, a second after another: a line for each, with the values of what is named,
 /// events, and failures, those for a dead letter marked.
 pub(crate) fn augmented(functions: &Functions, model: &Model, names: &[&str], updates: &[&str]) -> String {
+    augmented_of(Facts::default(), functions, model, names, updates)
+}
+
+/// The same of a twin that the roster knows.
+pub(crate) fn augmented_of(
+    facts: Facts<'_>,
+    functions: &Functions,
+    model: &Model,
+    names: &[&str],
+    updates: &[&str],
+) -> String {
     let mut shadow = Shadow::new(model);
     let mut found = String::new();
     for (second, update) in (1i64..).zip(updates) {
@@ -185,7 +197,7 @@ pub(crate) fn augmented(functions: &Functions, model: &Model, names: &[&str], up
             emitted: &mut emitted,
             failed: &mut failed,
         };
-        let occasion = Occasion { event: &event, type_name: "press", at_us };
+        let occasion = Occasion { event: &event, type_name: "press", at_us, facts };
         functions.run(model, &occasion, &mut written);
         let value = |name: &&str| {
             let value = model.property(name).and_then(|number| shadow.value(model, number));

@@ -9,6 +9,8 @@
 
 use crate::entanglement::Terms;
 use crate::id;
+use crate::model::Model;
+use crate::view::Held;
 
 /// Twins with their attributes and relationships.
 #[derive(Debug, Default)]
@@ -47,6 +49,10 @@ pub struct Row<'a> {
     roster: &'a Roster,
     entry: &'a Entry,
 }
+
+/// What the roster says of a twin, as its functions see it (rule 6.1); nothing of one that it does not name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a>(Option<Row<'a>>);
 
 /// Why rows make no roster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -182,6 +188,19 @@ impl<'a> Row<'a> {
             one.conditions.iter().all(|(place, value)| holds(*place, value))
         };
         terms.overrides.iter().position(is_of).map_or(0, |place| place as u8 + 1)
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// What a row says.
+    pub fn of(row: Option<Row<'a>>) -> Self {
+        Self(row)
+    }
+
+    /// The attribute at a place of the model; none where the row has no value there.
+    pub fn attribute(self, model: &Model, place: usize) -> Option<Held> {
+        let (_, kind) = model.attributes.get(place)?;
+        Some(Held::read(*kind, self.0?.cell(place)?))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::batch::Event;
 use crate::functions::{Augmentation, Emitted, Failed, Occasion, Outcome, Written};
 use crate::handler::{self, Augmented, DigitalEvents, Physical};
+use crate::roster::Facts;
 use crate::shadowing::{Shadow, Shadowed, TimeSource, Touched};
 use crate::time::DigitalTime;
 use crate::twin::{Twin, TwinType};
@@ -17,6 +18,8 @@ pub struct Update<'a> {
     pub digital_at: DigitalTime,
     /// Whether it may bind the twin: one that came before its source was lost may not.
     pub binds: bool,
+    /// What the roster says of the twin.
+    pub facts: Facts<'a>,
 }
 
 /// What a step leaves to the next and to the caller; kept from update to update so that nothing is allocated.
@@ -61,14 +64,14 @@ pub fn apply<'o>(
     scratch: &mut Scratch,
     out: &mut impl DigitalEvents,
 ) -> Applied {
-    let Update { event, digital_at, binds } = *update;
+    let Update { event, digital_at, binds, facts } = *update;
     let (shadow, augmentation) = (&mut twin.shadow, &mut twin.augmentation);
-    let (shadowed, refused) = compute(shadow, augmentation, definition, &event, outcomes, scratch);
+    let (shadowed, refused) = compute(shadow, augmentation, definition, (&event, facts), outcomes, scratch);
     let Scratch { touched, emitted, wanted, .. } = scratch;
     let skipped = match definition.functions.outside().is_empty() {
         true => 0,
         false => {
-            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
             twin.waiting.call_late(so_far, &event, definition, &touched.taken, wanted)
         }
     };
@@ -85,7 +88,7 @@ pub(crate) fn compute<'o>(
     shadow: &mut Shadow,
     augmentation: &mut Augmentation,
     definition: &TwinType,
-    event: &Event<'_>,
+    (event, facts): (&Event<'_>, Facts<'_>),
     outcomes: impl Iterator<Item = (u16, &'o Outcome)>,
     scratch: &mut Scratch,
 ) -> (Shadowed, u64) {
@@ -103,7 +106,7 @@ pub(crate) fn compute<'o>(
     };
     let functions = &definition.functions;
     let mut written = Written { shadow, augmentation, touched, emitted, failed };
-    let occasion = Occasion { event, type_name: &definition.name, at_us };
+    let occasion = Occasion { event, type_name: &definition.name, at_us, facts };
     let refused = functions.run(model, &occasion, &mut written);
     outcomes.for_each(|(function, outcome)| functions.take(function, outcome, model, &mut written));
     (shadowed, refused)

@@ -12,6 +12,7 @@ use std::hash::Hash;
 
 use crate::batch::Event;
 use crate::functions::{Augmentation, Functions, Given, Outcome, Trial};
+use crate::roster::Facts;
 use crate::shadowing::Shadow;
 use crate::steps::{Scratch, compute};
 use crate::twin::{Twin, TwinType};
@@ -28,6 +29,17 @@ pub struct TrialTwin {
     shadow: Shadow,
     augmentation: Augmentation,
     waiting: Waiting,
+}
+
+/// What a trial twin goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The trial.
+    pub trial: &'a Trial,
+    /// The type of trial twins, of [`trial_type`].
+    pub definition: &'a TwinType,
+    /// What the roster says of the twin.
+    pub facts: Facts<'a>,
 }
 
 /// The type of trial twins: that of the twin, with the version that is tried out as its only function.
@@ -53,18 +65,17 @@ impl TrialTwin {
     pub fn take(
         &mut self,
         event: &Event<'_>,
-        trial: &Trial,
-        definition: &TwinType,
+        beside: Beside<'_>,
         scratch: &mut Scratch,
         given: &mut Vec<Given>,
     ) {
         let Scratch { touched, wanted, .. } = scratch;
-        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation };
-        if self.waiting.hold(so_far, event, None, definition, touched, wanted) {
+        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation, facts: beside.facts };
+        if self.waiting.hold(so_far, event, None, beside.definition, touched, wanted) {
             // It may have been one too many.
-            self.release(trial, definition, scratch, given);
+            self.release(beside, scratch, given);
         } else {
-            self.consolidate(event, std::iter::empty(), trial, definition, scratch, given);
+            self.consolidate(event, std::iter::empty(), beside, scratch, given);
         }
     }
 
@@ -72,40 +83,33 @@ impl TrialTwin {
     pub fn answer(
         &mut self,
         (update, function, outcome): (u64, u16, Outcome),
-        trial: &Trial,
-        definition: &TwinType,
+        beside: Beside<'_>,
         scratch: &mut Scratch,
         given: &mut Vec<Given>,
     ) {
         self.waiting.answer(update, function, outcome, self.shadow.update());
-        self.release(trial, definition, scratch, given);
+        self.release(beside, scratch, given);
     }
 
-    fn release(
-        &mut self,
-        trial: &Trial,
-        definition: &TwinType,
-        scratch: &mut Scratch,
-        given: &mut Vec<Given>,
-    ) {
+    fn release(&mut self, beside: Beside<'_>, scratch: &mut Scratch, given: &mut Vec<Given>) {
         while let Some(update) = self.waiting.take_ready() {
             let event = update.event.event(0);
-            self.consolidate(&event, update.outcomes(), trial, definition, scratch, given);
+            self.consolidate(&event, update.outcomes(), beside, scratch, given);
         }
-        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation };
-        self.waiting.go_on(so_far, definition, &mut scratch.wanted);
+        let so_far = SoFar { shadow: &self.shadow, augmentation: &self.augmentation, facts: beside.facts };
+        self.waiting.go_on(so_far, beside.definition, &mut scratch.wanted);
     }
 
     fn consolidate<'o>(
         &mut self,
         event: &Event<'_>,
         outcomes: impl Iterator<Item = (u16, &'o Outcome)>,
-        trial: &Trial,
-        definition: &TwinType,
+        Beside { trial, definition, facts }: Beside<'_>,
         scratch: &mut Scratch,
         given: &mut Vec<Given>,
     ) {
-        compute(&mut self.shadow, &mut self.augmentation, definition, event, outcomes, scratch);
+        let (shadow, augmentation) = (&mut self.shadow, &mut self.augmentation);
+        compute(shadow, augmentation, definition, (event, facts), outcomes, scratch);
         if trial.runs_on(&scratch.touched.taken) {
             let (shadow, update) = ((&self.shadow, &definition.model), self.shadow.update());
             given.push(trial.given(0, update, shadow, &scratch.emitted, &scratch.failed));

@@ -35,6 +35,11 @@ impl TwinType {
         self.terms.of_class(twin.class)
     }
 
+    /// Whether its functions see what the roster says of a twin.
+    pub fn sees_facts(&self) -> bool {
+        !self.model.attributes.is_empty() && self.functions.see_facts()
+    }
+
     /// The stream with this number, presence included.
     pub fn stream(&self, number: u16) -> Option<&StreamOf> {
         let number = usize::from(number);

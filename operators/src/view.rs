@@ -321,6 +321,17 @@ impl Held {
         read.unwrap_or_else(|| Held::Text(text.to_owned()))
     }
 
+    /// The same as a value, with its kind.
+    pub(crate) fn as_value(&self) -> (Kind, Value<'_>) {
+        match self {
+            Held::Double(number) => (Kind::Double, Value::Double(*number)),
+            Held::Integer(number) => (Kind::Integer, Value::Integer(*number)),
+            Held::Boolean(flag) => (Kind::Boolean, Value::Boolean(*flag)),
+            Held::Text(text) => (Kind::String, Value::Text(text)),
+            Held::Json(json) => (Kind::Object, Value::Json(json)),
+        }
+    }
+
     fn of(kind: &Kind, value: Value<'_>) -> Self {
         match (value, kind) {
             (Value::Double(number), _) => Held::Double(number),

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Event, EventBatch};
-use crate::functions::{Augmentation, OnLate, Outcome, Outside, SHADOWING_PLACE, write_body};
-use crate::model::Model;
+use crate::functions::{Augmentation, OnLate, Outcome, Outside, SHADOWING_PLACE, Told, write_body};
+use crate::roster::Facts;
 use crate::shadowing::{Shadow, Touched};
 use crate::snapshot::{SnapshotError, require};
 use crate::twin::TwinType;
@@ -73,6 +73,8 @@ pub struct SoFar<'a> {
     pub shadow: &'a Shadow,
     /// What functions keep since then.
     pub augmentation: &'a Augmentation,
+    /// What the roster says of it.
+    pub facts: Facts<'a>,
 }
 
 /// A call of an update that did not wait for it.
@@ -157,7 +159,8 @@ impl Waiting {
         let mut calls = Vec::new();
         for (function, one) in (0..).zip(outside).filter(|(_, one)| waits(one) && one.runs_on(&touched.taken))
         {
-            let (update, body) = (shadowed.update, body(event, shadowed.update, definition, ahead));
+            let (update, body) =
+                (shadowed.update, body(event, shadowed.update, definition, ahead, so_far.facts));
             let mut call = OpenCall { function, outcome: None, put_off: None };
             let is_called = |waiting: &WaitingUpdate| waiting.call(function).is_some();
             match one.keeps() && held.updates.iter().any(is_called) {
@@ -189,7 +192,7 @@ impl Waiting {
     /// are awaited already.
     pub fn call_late(
         &mut self,
-        SoFar { shadow, augmentation }: SoFar<'_>,
+        SoFar { shadow, augmentation, facts }: SoFar<'_>,
         event: &Event<'_>,
         definition: &TwinType,
         taken: &[u16],
@@ -208,7 +211,7 @@ impl Waiting {
                 continue;
             }
             let update = shadow.update();
-            let body = outside.told(body(event, update, definition, shadow), augmentation);
+            let body = outside.told(body(event, update, definition, shadow, facts), augmentation);
             let mut head = EventBatch::default();
             head.push(event.without_values());
             held.late.push(LateCall { update, event: head, function, body: body.clone() });
@@ -266,7 +269,7 @@ impl Waiting {
     /// were taken before.
     pub fn go_on(
         &mut self,
-        SoFar { shadow, augmentation }: SoFar<'_>,
+        SoFar { shadow, augmentation, .. }: SoFar<'_>,
         definition: &TwinType,
         wanted: &mut Vec<Wanted>,
     ) {
@@ -313,7 +316,7 @@ impl Waiting {
                     continue;
                 }
                 let (function, update) = (call.function, shadowed.update);
-                let body = body(&event, update, definition, &ahead);
+                let body = body(&event, update, definition, &ahead, so_far.facts);
                 match is_behind {
                     true => call.put_off = Some(body),
                     false => {
@@ -465,9 +468,12 @@ impl WaitingChange {
     }
 }
 
-fn body(event: &Event<'_>, update: u64, definition: &TwinType, shadow: &Shadow) -> Vec<u8> {
-    let model: &Model = &definition.model;
-    write_body(event, update, &definition.name, shadow, model, definition.functions.mapped())
+fn body(event: &Event<'_>, update: u64, definition: &TwinType, shadow: &Shadow, facts: Facts<'_>) -> Vec<u8> {
+    write_body(&told(event, update, definition, facts), shadow, definition.functions.mapped())
+}
+
+fn told<'a>(event: &'a Event<'a>, update: u64, definition: &'a TwinType, facts: Facts<'a>) -> Told<'a> {
+    Told { event, update, type_name: &definition.name, model: &definition.model, facts }
 }
 
 #[cfg(test)]

@@ -56,10 +56,11 @@ impl Twins {
     /// Holds an event that has to wait, and makes its calls; `false` where it may go on. `at_us` is when it is
     /// consolidated, where that is known.
     pub(super) fn hold(&mut self, slot: Slot, event: &Event<'_>, at_us: Option<i64>, now_us: i64) -> bool {
-        let Some((_, twin)) = self.bins.get_mut(slot) else { return false };
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return false };
         let definition = &self.types[usize::from(twin.twin_type)];
         let Scratch { touched, wanted, .. } = &mut self.scratch.steps;
-        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        let facts = self.enrolment.facts(id, definition);
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
         if !twin.waiting.hold(so_far, event, at_us, definition, touched, wanted) {
             return false;
         }
@@ -71,9 +72,10 @@ impl Twins {
 
     /// Holds an event until step 2, which is a function outside, has its values.
     pub(super) fn hold_unshadowed(&mut self, slot: Slot, event: &Event<'_>, at_us: Option<i64>, now_us: i64) {
-        let Some((_, twin)) = self.bins.get_mut(slot) else { return };
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
-        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        let facts = self.enrolment.facts(id, definition);
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
         let wanted = &mut self.scratch.steps.wanted;
         twin.waiting.hold_unshadowed(so_far, event, at_us, definition, wanted);
         self.make_calls(slot);
@@ -107,9 +109,10 @@ impl Twins {
     /// After a restore: makes the calls of a twin again that were not answered. Updates whose functions are gone go
     /// on with the next answers that are taken.
     pub(super) fn resume_calls(&mut self, slot: Slot) {
-        let Some((_, twin)) = self.bins.get_mut(slot) else { return };
+        let Some((id, twin)) = self.bins.get_mut(slot) else { return };
         let definition = &self.types[usize::from(twin.twin_type)];
-        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+        let facts = self.enrolment.facts(id, definition);
+        let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
         twin.waiting.resume(so_far, definition, &mut self.scratch.steps.wanted);
         self.make_calls(slot);
         self.resumed.push(slot);
@@ -171,9 +174,10 @@ impl Twins {
             let now_us = update.at_us.unwrap_or(now_us);
             self.consolidate(slot, update.event.event(0), now_us, update.outcomes());
         }
-        if let Some((_, twin)) = self.bins.get_mut(slot) {
+        if let Some((id, twin)) = self.bins.get_mut(slot) {
             let definition = &self.types[usize::from(twin.twin_type)];
-            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation };
+            let facts = self.enrolment.facts(id, definition);
+            let so_far = SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts };
             twin.waiting.go_on(so_far, definition, &mut self.scratch.steps.wanted);
             self.make_calls(slot);
         }

@@ -9,8 +9,8 @@
 use std::sync::{Arc, Mutex};
 
 use operators::model::Model;
-use operators::roster::{Roster, Row};
-use operators::twin::Twin;
+use operators::roster::{Facts, Roster, Row};
+use operators::twin::{Twin, TwinType};
 use operators::view::{Held, Related, TwinView};
 use tracing::warn;
 
@@ -49,6 +49,11 @@ impl Enrolment {
     /// What the roster says of a twin.
     fn row(&self, id: &str) -> Option<Row<'_>> {
         self.roster.find(operators::id::hash(id.as_bytes()), id)
+    }
+
+    /// What the functions of a twin see of the roster; it is not looked for where none of them does.
+    pub(super) fn facts(&self, id: &str, definition: &TwinType) -> Facts<'_> {
+        Facts::of(definition.sees_facts().then(|| self.row(id)).flatten())
     }
 
     /// How many rows there are, of all workers.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use operators::batch::Event;
 use operators::functions::{Given, Outcome, Trial};
 use operators::steps::Scratch;
-use operators::trial::{self, Pairs, Side, TrialTwin, trial_type};
+use operators::trial::{self, Beside, Pairs, Side, TrialTwin, trial_type};
 use operators::twin::{Twin, TwinType};
 
 use super::Twins;
@@ -87,6 +87,7 @@ impl Twins {
         let Some((id, twin)) = self.bins.get(slot) else { return };
         let twin_type = twin.twin_type;
         let functions = &self.types[usize::from(twin_type)].functions;
+        let enrolment = &self.enrolment;
         let Trials { by_type, scratch, given } = &mut self.trials;
         for (trial, running) in functions.trials().iter().zip(&mut by_type[usize::from(twin_type)]) {
             if !trial.sees(event.head.hash) {
@@ -104,7 +105,9 @@ impl Twins {
                     entry.insert(TrialTwin::new(twin, functions, trial))
                 }
             };
-            beside.take(event, trial, &running.definition, scratch, given);
+            let facts = enrolment.facts(id, &running.definition);
+            let goes_by = Beside { trial, definition: &running.definition, facts };
+            beside.take(event, goes_by, scratch, given);
             for wanted in scratch.wanted.drain(..) {
                 self.calls.try_out(slot, twin_type, id, (functions, trial), wanted);
             }
@@ -124,7 +127,9 @@ impl Twins {
         let Some((trial, running)) = trials.iter().zip(all).find(is_it) else { return };
         let Some(beside) = running.twins.get_mut(&slot) else { return };
         let Some((id, _)) = self.bins.get(slot) else { return };
-        beside.answer((update, function, outcome), trial, &running.definition, scratch, given);
+        let facts = self.enrolment.facts(id, &running.definition);
+        let goes_by = Beside { trial, definition: &running.definition, facts };
+        beside.answer((update, function, outcome), goes_by, scratch, given);
         given.drain(..).for_each(|given| running.put(slot, id, Side::Trial, given));
     }
 

@@ -1,7 +1,7 @@
 //! `cel`: an expression of the Common Expression Language (github.com/google/cel-spec) over S'.
 //!
-//! `{cel: "temperature * 1.8 + 32.0"}`. Its variables are the properties that streams map, by their names;
-//! `device_time`, milliseconds since 1970; and `previous`, what it gave before, `null` at first. An enum is
+//! `{cel: "temperature * 1.8 + 32.0"}`. Its variables are the properties that streams map, and the attributes of
+//! the roster, by their names (an attribute that the roster does not tell of a twin is `null`); `device_time`, milliseconds since 1970; and `previous`, what it gave before, `null` at first. An enum is
 //! its word. It runs once all the properties that it names have a value; what it gives is the value of the
 //! property, or of the event, that it is named after. For an event `false` and `null` are none.
 //!
@@ -20,9 +20,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::Target;
 use super::result::{Written, Yields};
-use crate::model::{Kind, Model, Value};
+use super::{Occasion, Target};
+use crate::model::{Kind, KindName, Model, Value};
 use crate::problem::{Problem, suggestion};
 use crate::shadowing::Shadow;
 
@@ -50,6 +50,8 @@ pub(super) struct Expression {
     text: String,
     /// Properties that it names, with their names.
     pub(super) inputs: Vec<(String, u16)>,
+    /// Attributes that it names, with their places.
+    attributes: Vec<(String, usize)>,
     pub(super) yields: Yields,
 }
 
@@ -72,7 +74,7 @@ impl CelSettings {
             return Err(Problem::new(message, "make it a function of python or wasm"));
         }
         let program = Program::compile(&self.0).map_err(|errors| syntax(&errors))?;
-        let mut inputs = Vec::new();
+        let (mut inputs, mut attributes) = (Vec::new(), Vec::new());
         let mut own = BTreeSet::new();
         own_variables(program.expression(), &mut own);
         let references = program.references();
@@ -80,7 +82,12 @@ impl CelSettings {
         named.sort_unstable();
         for name in named.into_iter().filter(|name| !own.contains(*name) && !is_given(name)) {
             let number = model.property(name).filter(|number| mapped.contains(number));
-            inputs.push((name.to_owned(), number.ok_or_else(|| unknown(name, model, mapped))?));
+            let place = || model.attributes.iter().position(|(attribute, _)| attribute == name);
+            match (number, place()) {
+                (Some(number), _) => inputs.push((name.to_owned(), number)),
+                (None, Some(place)) => attributes.push((name.to_owned(), place)),
+                (None, None) => return Err(unknown(name, model, mapped)),
+            }
         }
         if inputs.is_empty() {
             let message = "the expression names no property, so nothing would make it run";
@@ -92,7 +99,8 @@ impl CelSettings {
         let mut counted = program.expression().clone();
         let is_counted = count_loops(&mut counted, false);
         let text = self.0.clone();
-        let expression = Expression { expression: Arc::new(counted), is_counted, env, text, inputs, yields };
+        let expression = Arc::new(counted);
+        let expression = Expression { expression, is_counted, env, text, inputs, attributes, yields };
         expression.try_out(model)?;
         Ok(expression)
     }
@@ -100,7 +108,7 @@ impl CelSettings {
 
 impl Expression {
     /// Runs on what a twin has. Nothing comes of it before all that it names has a value.
-    pub(super) fn run(&self, model: &Model, device_us: i64, written: &mut Written<'_>) {
+    pub(super) fn run(&self, model: &Model, occasion: &Occasion<'_>, written: &mut Written<'_>) {
         let shadow = &*written.shadow;
         if self.inputs.iter().any(|(_, number)| shadow.value(model, *number).is_none()) {
             return;
@@ -109,7 +117,7 @@ impl Expression {
             Target::Property(number) => Some(number),
             Target::Event(_) => None,
         };
-        let scope = Scope { shadow, model, inputs: &self.inputs, device_us, previous };
+        let scope = Scope { shadow, model, expression: self, occasion, previous };
         match self.evaluate(&scope) {
             Ok(value) if self.is_none(&value) => {}
             Ok(value) => self.yields.take_one(&value, model, written),
@@ -117,9 +125,24 @@ impl Expression {
         }
     }
 
+    pub(super) fn names_attributes(&self) -> bool {
+        !self.attributes.is_empty()
+    }
+
     fn is_none(&self, value: &Json) -> bool {
         let is_event = matches!(self.yields.targets[0], Target::Event(_));
         value.is_null() || is_event && *value == Json::Bool(false)
+    }
+
+    fn variable(&self, name: &str) -> Option<Variable> {
+        let property = self.inputs.iter().find(|(known, _)| known == name);
+        let attribute = || self.attributes.iter().find(|(known, _)| known == name);
+        match (property, name) {
+            (Some((_, number)), _) => Some(Variable::Property(*number)),
+            (None, DEVICE_TIME) => Some(Variable::DeviceTime),
+            (None, PREVIOUS) => Some(Variable::Previous),
+            (None, _) => attribute().map(|(_, place)| Variable::Attribute(*place)),
+        }
     }
 
     fn evaluate(&self, scope: &dyn VariableResolver) -> Result<Json, Fault> {
@@ -147,7 +170,7 @@ impl Expression {
 
     /// Runs once on values of the right kinds: a slip that shows there shows before the job runs.
     fn try_out(&self, model: &Model) -> Result<(), Problem> {
-        let sample = Sample { model, inputs: &self.inputs };
+        let sample = Sample { model, expression: self };
         match self.evaluate(&sample) {
             Ok(value) => self.check(&value, model),
             Err(Fault::Cel(error)) => match error {
@@ -204,12 +227,21 @@ enum Fault {
     NoJson(String),
 }
 
+/// What a name in an expression stands for.
+enum Variable {
+    Property(u16),
+    /// By its place among those of the model.
+    Attribute(usize),
+    DeviceTime,
+    Previous,
+}
+
 /// The variables of one run, read in place.
 struct Scope<'a> {
     shadow: &'a Shadow,
     model: &'a Model,
-    inputs: &'a [(String, u16)],
-    device_us: i64,
+    expression: &'a Expression,
+    occasion: &'a Occasion<'a>,
     previous: Option<u16>,
 }
 
@@ -222,11 +254,17 @@ impl Scope<'_> {
 
 impl VariableResolver for Scope<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
-        let value = match self.inputs.iter().find(|(known, _)| known == name) {
-            Some((_, number)) => self.value(*number),
-            None if name == DEVICE_TIME => cel::Value::Int(self.device_us.div_euclid(1_000)),
-            None if name == PREVIOUS => self.previous.map_or(cel::Value::Null, |number| self.value(number)),
-            None => return None,
+        let value = match self.expression.variable(name)? {
+            Variable::Property(number) => self.value(number),
+            Variable::Attribute(place) => {
+                let held = self.occasion.facts.attribute(self.model, place);
+                held.map_or(cel::Value::Null, |held| {
+                    let (kind, value) = held.as_value();
+                    to_cel(&kind, value)
+                })
+            }
+            Variable::DeviceTime => cel::Value::Int(self.occasion.at_us.div_euclid(1_000)),
+            Variable::Previous => self.previous.map_or(cel::Value::Null, |number| self.value(number)),
         };
         value.try_into().ok().map(CowVal::Owned)
     }
@@ -235,14 +273,14 @@ impl VariableResolver for Scope<'_> {
 /// Variables to try an expression out on.
 struct Sample<'a> {
     model: &'a Model,
-    inputs: &'a [(String, u16)],
+    expression: &'a Expression,
 }
 
 impl VariableResolver for Sample<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
-        let value = match self.inputs.iter().find(|(known, _)| known == name) {
-            Some((_, number)) => {
-                let kind = &self.model.properties[usize::from(*number)].kind;
+        let value = match self.expression.variable(name)? {
+            Variable::Property(number) => {
+                let kind = &self.model.properties[usize::from(number)].kind;
                 let value = match kind {
                     Kind::Double => Value::Double(1.5),
                     Kind::Integer => Value::Integer(1),
@@ -254,9 +292,14 @@ impl VariableResolver for Sample<'_> {
                 };
                 to_cel(kind, value)
             }
-            None if name == DEVICE_TIME => cel::Value::Int(0),
-            None if name == PREVIOUS => cel::Value::Null,
-            None => return None,
+            Variable::Attribute(place) => match self.model.attributes[place].1 {
+                KindName::Double => cel::Value::Float(1.5),
+                KindName::Integer => cel::Value::Int(1),
+                KindName::Boolean => cel::Value::Bool(true),
+                _ => String::new().into(),
+            },
+            Variable::DeviceTime => cel::Value::Int(0),
+            Variable::Previous => cel::Value::Null,
         };
         value.try_into().ok().map(CowVal::Owned)
     }
@@ -290,7 +333,8 @@ fn unknown(name: &str, model: &Model, mapped: &[u16]) -> Problem {
             "name a property that a stream maps",
         ),
         false => {
-            let known: Vec<&str> = known.chain([DEVICE_TIME, PREVIOUS]).collect();
+            let attributes = model.attributes.iter().map(|(name, _)| name.as_str());
+            let known: Vec<&str> = known.chain(attributes).chain([DEVICE_TIME, PREVIOUS]).collect();
             Problem::new(format!("there is no property `{name}`"), suggestion(name, known.iter().copied()))
         }
     }

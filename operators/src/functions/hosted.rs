@@ -15,7 +15,7 @@ use serde_json::{Number, Value as Json};
 use super::call::CallSettings;
 use super::kept::with_kept;
 use super::result::{Written, Yields};
-use super::{Functions, Occasion, Target, write_body};
+use super::{Functions, Occasion, Target, Told, write_body};
 use crate::model::{Kind, Model, Value};
 use crate::problem::Problem;
 
@@ -126,6 +126,10 @@ impl Hosted {
         Ok(Self { host: host.clone(), takes, inputs, yields })
     }
 
+    pub(super) fn takes_body(&self) -> bool {
+        self.takes == Takes::Body
+    }
+
     fn runs_on(&self, taken: &[u16]) -> bool {
         taken.iter().any(|property| self.inputs.contains(property))
     }
@@ -173,9 +177,9 @@ impl Functions {
                 Takes::Numbers(_) => hosted.run_numbers(model, written),
                 Takes::Body => {
                     let body = body.get_or_insert_with(|| {
-                        let Occasion { event, type_name, .. } = occasion;
                         let shadow = &*written.shadow;
-                        write_body(event, shadow.update(), type_name, shadow, model, &self.mapped)
+                        let told = Told { update: shadow.update(), ..Told::of(occasion, model) };
+                        write_body(&told, shadow, &self.mapped)
                     });
                     hosted.run_body(body, model, written);
                 }

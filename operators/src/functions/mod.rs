@@ -41,7 +41,7 @@ pub use self::linear::LinearSettings;
 pub use self::mean::MeanSettings;
 pub use self::outlier::OutlierSettings;
 pub use self::outside::Outside;
-pub(crate) use self::outside::{write_body, write_event};
+pub(crate) use self::outside::{Told, write_body, write_event};
 pub use self::rate::RateSettings;
 pub use self::restore::{FunctionLayout, MemoryKind};
 pub use self::result::{Failed, Outcome, Written};
@@ -55,6 +55,7 @@ use crate::batch::Event;
 use crate::decode::scalar::check_range;
 use crate::model::{Model, Value};
 use crate::problem::Problem;
+use crate::roster::Facts;
 
 /// Most functions of a type (rule 8.2).
 pub const FUNCTIONS_MAX: usize = 64;
@@ -171,6 +172,8 @@ pub struct Occasion<'a> {
     pub type_name: &'a str,
     /// The time of the update: the device's where it is believed, else that of arrival.
     pub at_us: i64,
+    /// What the roster says of the twin.
+    pub facts: Facts<'a>,
 }
 
 /// An event that a function emitted.
@@ -236,6 +239,14 @@ impl Functions {
             .map(|(number, version, targets)| (&self.names[usize::from(number)], version, targets))
     }
 
+    /// Whether one of them is told what the roster says of the twin, where it says something.
+    pub(crate) fn see_facts(&self) -> bool {
+        !self.outside.is_empty()
+            || self.shadowing.is_some()
+            || self.hosted.iter().any(hosted::Hosted::takes_body)
+            || self.expressions.iter().any(cel::Expression::names_attributes)
+    }
+
     /// Properties that functions may see.
     pub(crate) fn mapped(&self) -> &[u16] {
         &self.mapped
@@ -285,7 +296,7 @@ impl Functions {
         for expression in &self.expressions {
             let is_input = |(_, number): &(String, u16)| written.touched.taken.contains(number);
             if expression.inputs.iter().any(is_input) {
-                expression.run(model, at_us, written);
+                expression.run(model, occasion, written);
             }
         }
         self.run_hosted(occasion, model, written);

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use super::Occasion;
 use super::call::{CallSettings, OnLate, WAITING_MAX};
 use super::result::Yields;
 use crate::batch::Event;
 use crate::digital::{key_integer, write_text, write_value};
 use crate::model::{Model, Value};
 use crate::problem::Problem;
+use crate::roster::Facts;
 use crate::shadowing::Shadow;
 use crate::time::{Rfc3339, duration_us, is_writable};
 
@@ -79,32 +81,39 @@ impl Outside {
     }
 }
 
+/// What a function outside is told of an update, beside values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) event: &'a Event<'a>,
+    /// Number of the update.
+    pub(crate) update: u64,
+    pub(crate) type_name: &'a str,
+    pub(crate) model: &'a Model,
+    pub(crate) facts: Facts<'a>,
+}
+
+impl<'a> Told<'a> {
+    /// What is known on an occasion; the update has no number yet.
+    pub(super) fn of(occasion: &Occasion<'a>, model: &'a Model) -> Self {
+        let Occasion { event, type_name, facts, .. } = *occasion;
+        Self { event, update: 0, type_name, model, facts }
+    }
+}
+
 /// Writes what a function outside is told of an update: a JSON object with the shadowed properties (S'), the
-/// twin, and the times of the update (rule 6.1).
-pub(crate) fn write_body(
-    event: &Event<'_>,
-    update: u64,
-    type_name: &str,
-    shadow: &Shadow,
-    model: &Model,
-    mapped: &[u16],
-) -> Vec<u8> {
-    let values = mapped.iter().filter_map(|property| Some((*property, shadow.value(model, *property)?)));
-    write_values(event, update, type_name, model, values)
+/// attributes, the twin, and the times of the update (rule 6.1).
+pub(crate) fn write_body(told: &Told<'_>, shadow: &Shadow, mapped: &[u16]) -> Vec<u8> {
+    let value = |property: &u16| Some((*property, shadow.value(told.model, *property)?));
+    write_values(told, mapped.iter().filter_map(value))
 }
 
 /// The same with what the event itself carries.
-pub(crate) fn write_event(event: &Event<'_>, update: u64, type_name: &str, model: &Model) -> Vec<u8> {
-    write_values(event, update, type_name, model, event.properties())
+pub(crate) fn write_event(told: &Told<'_>) -> Vec<u8> {
+    write_values(told, told.event.properties())
 }
 
-fn write_values<'v>(
-    event: &Event<'_>,
-    update: u64,
-    type_name: &str,
-    model: &Model,
-    values: impl Iterator<Item = (u16, Value<'v>)>,
-) -> Vec<u8> {
+fn write_values<'v>(told: &Told<'_>, values: impl Iterator<Item = (u16, Value<'v>)>) -> Vec<u8> {
+    let Told { event, update, type_name, model, facts } = *told;
     let mut out = Vec::with_capacity(192 + 24 * values.size_hint().1.unwrap_or_default());
     out.extend_from_slice(b"{\"twin\":");
     write_text(event.id, &mut out);
@@ -137,6 +146,26 @@ fn write_values<'v>(
         out.push(b':');
         write_value(&property.kind, value, &mut out);
     }
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
+    if !model.attributes.is_empty() {
+        out.extend_from_slice(b",\"attributes\":{");
+        write_attributes(facts, model, &mut out);
+        out.push(b'}');
+    }
+    out.push(b'}');
     out
+}
+
+fn write_attributes(facts: Facts<'_>, model: &Model, out: &mut Vec<u8>) {
+    let mut first = true;
+    for (place, (name, _)) in model.attributes.iter().enumerate() {
+        let Some(held) = facts.attribute(model, place) else { continue };
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        write_text(name, out);
+        out.push(b':');
+        let (kind, value) = held.as_value();
+        write_value(&kind, value, out);
+    }
 }

@@ -68,10 +68,13 @@ impl Driven {
         let trial = self.definition.functions.trials()[0].clone();
         let mut scratch = Scratch::default();
         let mut given = Vec::new();
-        self.beside.take(&event, &trial, &self.beside_type, &mut scratch, &mut given);
+        let facts = Facts::default();
+        let goes_by = Beside { trial: &trial, definition: &self.beside_type, facts };
+        self.beside.take(&event, goes_by, &mut scratch, &mut given);
         self.out += &format!("{name} = {value}, calls beside: {}\n", scratch.wanted.len());
         given.into_iter().for_each(|given| self.put(Side::Trial, given));
-        let update = steps::Update { event, digital_at: DigitalTime(self.second * 1_000_000), binds: true };
+        let digital_at = DigitalTime(self.second * 1_000_000);
+        let update = steps::Update { event, digital_at, binds: true, facts };
         let (twin, none) = (&mut self.twin, std::iter::empty());
         steps::apply("p", twin, &self.definition, &update, none, &mut self.scratch, &mut Nobody);
         if let Some(given) = in_force(&self.twin, &self.definition, &trial, &self.scratch) {
@@ -88,7 +91,8 @@ impl Driven {
         self.out += &format!("answer {update} beside: {answer}\n");
         let (mut scratch, mut given) = (Scratch::default(), Vec::new());
         let answer = (update, 0, outcome);
-        self.beside.answer(answer, &trial, &self.beside_type, &mut scratch, &mut given);
+        let goes_by = Beside { trial: &trial, definition: &self.beside_type, facts: Facts::default() };
+        self.beside.answer(answer, goes_by, &mut scratch, &mut given);
         given.into_iter().for_each(|given| self.put(Side::Trial, given));
     }
 

@@ -68,7 +68,11 @@ impl Driven {
         let batch = update.batch("p", &self.definition.model);
         let event = batch.event(0);
         let Scratch { touched, wanted, .. } = &mut self.scratch;
-        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        let so_far = SoFar {
+            shadow: &self.twin.shadow,
+            augmentation: &self.twin.augmentation,
+            facts: Facts::default(),
+        };
         if self.twin.waiting.hold(so_far, &event, None, &self.definition, touched, wanted) {
             self.release();
         } else {
@@ -112,14 +116,18 @@ impl Driven {
             let outcomes: Vec<_> = update.outcomes().map(|(number, one)| (number, one.clone())).collect();
             self.consolidate(&update.event.event(0), &outcomes);
         }
-        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        let so_far = SoFar {
+            shadow: &self.twin.shadow,
+            augmentation: &self.twin.augmentation,
+            facts: Facts::default(),
+        };
         self.twin.waiting.go_on(so_far, &self.definition, &mut self.scratch.wanted);
         self.note_calls();
     }
 
     fn consolidate(&mut self, event: &Event<'_>, outcomes: &[(u16, Outcome)]) {
         let digital_at = DigitalTime(self.second * 1_000_000);
-        let update = Update { event: *event, digital_at, binds: true };
+        let update = Update { event: *event, digital_at, binds: true, facts: Facts::default() };
         let outcomes = outcomes.iter().map(|(number, outcome)| (*number, outcome));
         handler::tick("p", &mut self.twin, &self.definition, digital_at.0, &mut self.out);
         let (twin, definition) = (&mut self.twin, &self.definition);
@@ -147,7 +155,11 @@ impl Driven {
         self.twin.write(&mut record);
         self.twin = adaptation.restore(&record).expect("it is a good record");
         self.out.0 += "restored\n";
-        let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+        let so_far = SoFar {
+            shadow: &self.twin.shadow,
+            augmentation: &self.twin.augmentation,
+            facts: Facts::default(),
+        };
         self.twin.waiting.resume(so_far, &self.definition, &mut self.scratch.wanted);
         self.note_calls();
     }

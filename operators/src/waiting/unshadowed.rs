@@ -8,9 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Held, SoFar, Waiting, Wanted};
+use super::{Held, SoFar, Waiting, Wanted, told};
 use crate::batch::{Event, EventBatch};
 use crate::functions::{Failed, Outcome, SHADOWING_PLACE, write_event};
+use crate::roster::Facts;
 use crate::twin::TwinType;
 
 /// An event that waits for step 2.
@@ -55,7 +56,7 @@ impl Waiting {
         alone.push(*event);
         held.unshadowed.push_back(Unshadowed { event: alone, at_us, outcome: None });
         let Some(function) = definition.functions.shadowing() else { return };
-        wanted.push(call(event, update, definition));
+        wanted.push(call(event, update, definition, so_far.facts));
         if held.unshadowed.len() > function.waiting_max {
             held.unshadowed[0].give_up("too many events of the twin wait behind it");
         }
@@ -113,7 +114,8 @@ impl Held {
             return;
         }
         for (place, waiting) in self.unshadowed.iter().enumerate().filter(|(_, one)| one.outcome.is_none()) {
-            wanted.push(call(&waiting.event.event(0), self.number(so_far, place), definition));
+            let update = self.number(so_far, place);
+            wanted.push(call(&waiting.event.event(0), update, definition, so_far.facts));
         }
     }
 }
@@ -124,8 +126,8 @@ impl Unshadowed {
     }
 }
 
-fn call(event: &Event<'_>, update: u64, definition: &TwinType) -> Wanted {
-    let body = write_event(event, update, &definition.name, &definition.model);
+fn call(event: &Event<'_>, update: u64, definition: &TwinType, facts: Facts<'_>) -> Wanted {
+    let body = write_event(&told(event, update, definition, facts));
     Wanted { function: SHADOWING_PLACE, update, body }
 }
 
@@ -166,7 +168,11 @@ mod tests {
         fn event(&mut self, values: &[(&str, serde_json::Value)]) {
             let batch = fixture::Update::at(1_000_000, values).batch("p", &self.definition.model);
             let mut wanted = Vec::new();
-            let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+            let so_far = SoFar {
+                shadow: &self.twin.shadow,
+                augmentation: &self.twin.augmentation,
+                facts: Facts::default(),
+            };
             let waiting = &mut self.twin.waiting;
             waiting.hold_unshadowed(so_far, &batch.event(0), None, &self.definition, &mut wanted);
             self.note(wanted);
@@ -196,7 +202,8 @@ mod tests {
                 let mut scratch = Scratch::default();
                 let Twin { shadow, augmentation, .. } = &mut self.twin;
                 let none = std::iter::empty();
-                compute(shadow, augmentation, &self.definition, &event.event(0), none, &mut scratch);
+                let known = (&event.event(0), Facts::default());
+                compute(shadow, augmentation, &self.definition, known, none, &mut scratch);
                 let shown = |number| format!("{:?}", self.twin.shadow.value(&self.definition.model, number));
                 let values: Vec<String> = (0..3).map(shown).collect();
                 let events = event.event(0).events().count();
@@ -218,7 +225,11 @@ mod tests {
             self.twin = adaptation.restore(&record).expect("it is a good record");
             self.out += "restored\n";
             let mut wanted = Vec::new();
-            let so_far = SoFar { shadow: &self.twin.shadow, augmentation: &self.twin.augmentation };
+            let so_far = SoFar {
+                shadow: &self.twin.shadow,
+                augmentation: &self.twin.augmentation,
+                facts: Facts::default(),
+            };
             self.twin.waiting.resume(so_far, &self.definition, &mut wanted);
             self.note(wanted);
             self.take();
@@ -303,8 +314,10 @@ mod tests {
         let functions = Functions::compile(&specs, &definition.model, &[0, 1]).expect("it is good");
         let definition = TwinType { functions, ..definition };
         let batch = fixture::Update::at(1_000_000, &[("t", json!(1))]).batch("p", &definition.model);
-        let (mut scratch, so_far) =
-            (Scratch::default(), SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation });
+        let (mut scratch, so_far) = (
+            Scratch::default(),
+            SoFar { shadow: &twin.shadow, augmentation: &twin.augmentation, facts: Facts::default() },
+        );
         let Scratch { touched, wanted, .. } = &mut scratch;
         assert!(twin.waiting.hold(so_far, &batch.event(0), None, &definition, touched, wanted));
         record.clear();

@@ -1,11 +1,13 @@
 //! Tables for expressions: updates in, what is computed and emitted out.
 
 use expect_test::{Expect, expect};
+use indexmap::IndexMap;
 
 use super::*;
 use crate::fixture;
 use crate::functions::{FunctionSettings, Functions};
 use crate::model::{ModelSettings, compile};
+use crate::roster::{Facts, RosterBuilder};
 
 fn model() -> Model {
     let properties = r#"{"t": {"type": "double"}, "n": {"type": "integer"}, "mode": {"type": "enum",
@@ -33,6 +35,34 @@ fn functions(name: &str, text: &str) -> Result<Functions, String> {
 fn check(name: &str, text: &str, updates: &[&str], expected: Expect) {
     let functions = functions(name, text).expect("it is good");
     expected.assert_eq(&fixture::augmented(&functions, &model(), &[name], updates));
+}
+
+#[test]
+fn rule_6_1_an_expression_sees_the_attributes_of_its_twin() {
+    let properties = r#"{"t": {"type": "double"}, "f": {"type": "string"}}"#;
+    let attributes = r#"{"hall": "string", "t_max": "double", "spare": "boolean"}"#;
+    let model = compile(&ModelSettings {
+        properties: serde_json::from_str(properties).expect("well formed"),
+        attributes: serde_json::from_str(attributes).expect("well formed"),
+        ..ModelSettings::default()
+    });
+    let model = model.expect("the model is good");
+    let mut roster = RosterBuilder::default();
+    roster.add(2, "p-1", 0, ["north", "80.5", "true"].into_iter()).expect("a good row");
+    roster.add(3, "p-2", 0, ["south"].into_iter()).expect("a good row");
+    let roster = roster.finish(false).expect("good rows");
+    let text = "t_max == null ? 'unknown' : spare == true && t > t_max ? 'hot in ' + hall : 'fine'";
+    let settings = FunctionSettings::Cel(CelSettings(text.to_owned()));
+    let functions = Functions::compile(&IndexMap::from([("f".to_owned(), settings)]), &model, &[0]);
+    let functions = functions.expect("it is good");
+    assert!(functions.see_facts());
+    let augmented = |id: &str| {
+        let facts = Facts::of(roster.find(crate::id::hash(id.as_bytes()), id));
+        fixture::augmented_of(facts, &functions, &model, &["f"], &[r#"{"t": 90}"#, r#"{"t": 10}"#])
+    };
+    assert_eq!(augmented("p-1"), "Some(Text(\"hot in north\"))\nSome(Text(\"fine\"))\n");
+    assert_eq!(augmented("p-2"), "Some(Text(\"unknown\"))\nSome(Text(\"unknown\"))\n");
+    assert_eq!(augmented("p-3"), augmented("p-2"));
 }
 
 #[test]

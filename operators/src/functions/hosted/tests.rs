@@ -7,6 +7,7 @@ use super::*;
 use crate::fixture;
 use crate::functions::{FunctionKind, FunctionSpec};
 use crate::model::{ModelSettings, compile};
+use crate::roster::{Facts, RosterBuilder};
 
 /// A host whose functions are ours.
 struct Fake {
@@ -213,6 +214,32 @@ fn a_body_is_what_functions_outside_are_told() {
         None {"twin":"p","type":"press","update":2,"physical_at":"1970-01-01T00:00:02.000Z","arrived_at":"1970-01-01T00:00:02.000Z","properties":{"t":1,"s":"x"}}
     "#]],
     );
+}
+
+#[test]
+fn rule_6_1_a_body_has_the_attributes_of_its_twin() {
+    let attributes = r#"{"hall": "string", "floor": "integer", "heated": "boolean", "spare": "double"}"#;
+    let model = compile(&ModelSettings {
+        properties: serde_json::from_str(r#"{"t": {"type": "double"}, "f": {"type": "double"}}"#)
+            .expect("good"),
+        attributes: serde_json::from_str(attributes).expect("well formed"),
+        ..ModelSettings::default()
+    });
+    let model = model.expect("the model is good");
+    let kind = FunctionKind::Hosted(HostHandle(Arc::new(body(|body| Err(body.to_owned())))));
+    let spec = FunctionSpec { kind, call: CallSettings::default(), version: 1, trial: None };
+    let functions = Functions::compile(&IndexMap::from([("f".to_owned(), spec)]), &model, &[0]);
+    let functions = functions.expect("it is good");
+    let mut roster = RosterBuilder::default();
+    roster.add(2, "p-1", 0, ["north \"2\"", "+3", "TRUE", ""].into_iter()).expect("a good row");
+    let roster = roster.finish(false).expect("good rows");
+    let told = |facts| {
+        let found = fixture::augmented_of(facts, &functions, &model, &["f"], &[r#"{"t": 1}"#]);
+        found.split_once("\"properties\":").expect("it is a body").1.trim().to_owned()
+    };
+    let expected = r#"{"t":1},"attributes":{"hall":"north \"2\"","floor":3,"heated":true}}"#;
+    assert_eq!(told(Facts::of(roster.row(0))), expected);
+    assert_eq!(told(Facts::default()), r#"{"t":1},"attributes":{}}"#);
 }
 
 #[test]
