@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use indexmap::IndexMap;
-use operators::model::{KindName, ModelSettings};
+use operators::model::{KindName, ModelSettings, RelationshipFrom};
 use operators::problem::{Problem, suggestion};
 use operators::roster::{Roster, RosterBuilder};
 use operators::view::Held;
@@ -121,9 +121,9 @@ impl<'d> Rows<'d> {
                 columns.push((place, name.as_str(), Some(*kind)));
             }
             for (name, relationship) in relationships {
-                let Some(from) = &relationship.from else { continue };
+                let Some(RelationshipFrom::Roster(column)) = &relationship.from else { continue };
                 let asks = format!("`{name}` of type `{type_name}` is from");
-                columns.push((self.column(names, &from.roster, &asks)?, name.as_str(), None));
+                columns.push((self.column(names, column, &asks)?, name.as_str(), None));
             }
             wanted.insert(type_name.as_str(), Wanted { number, columns });
         }

@@ -3,9 +3,12 @@
 //! The settings are what a user writes under `types.<name>`; [`Model`] is the same, compiled: names
 //! are numbers (their index), so that an event carries no text that every event would repeat.
 
-use indexmap::IndexMap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+mod settings;
+
+pub use settings::{
+    ActionSettings, EventSettings, KindName, ModelSettings, PropertySettings, RelationshipFrom,
+    RelationshipSettings,
+};
 
 use crate::problem::{Problem, suggestion};
 
@@ -15,130 +18,6 @@ pub const PROPERTIES_MAX: usize = 1_024;
 pub const STREAMS_MAX: usize = 16;
 /// Most elements of an array (rule 8.2), unless a property sets `length_max` lower.
 pub const ARRAY_ELEMENTS_MAX: usize = 4_096;
-
-/// The kinds of value, by their names in a job file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum KindName {
-    /// A 64-bit floating-point number; NaN and infinities are no values.
-    Double,
-    /// A 64-bit integer; a number without a fraction is one.
-    Integer,
-    /// `true` or `false`.
-    Boolean,
-    /// Text.
-    String,
-    /// One of a list of words.
-    Enum,
-    /// A list of values of one scalar kind.
-    Array,
-    /// A JSON object, kept as it is.
-    Object,
-}
-
-impl KindName {
-    /// The word in a job file.
-    pub fn word(self) -> &'static str {
-        match self {
-            KindName::Double => "double",
-            KindName::Integer => "integer",
-            KindName::Boolean => "boolean",
-            KindName::String => "string",
-            KindName::Enum => "enum",
-            KindName::Array => "array",
-            KindName::Object => "object",
-        }
-    }
-}
-
-/// A property of a type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PropertySettings {
-    /// Kind of its values.
-    #[serde(rename = "type")]
-    pub kind: KindName,
-    /// Unit as a UCUM code: `Cel`, `kW.h`, `[degF]`. For people and listeners; nothing is converted.
-    #[serde(default)]
-    pub unit: Option<String>,
-    /// Least and greatest value of a number; outside it a value is refused.
-    #[serde(default)]
-    pub range: Option<[f64; 2]>,
-    /// The words of an `enum`.
-    #[serde(default)]
-    pub values: Option<Vec<String>>,
-    /// Kind of the elements of an `array`.
-    #[serde(default)]
-    pub items: Option<KindName>,
-    /// Most elements of an `array` (default 4,096).
-    #[serde(default)]
-    pub length_max: Option<usize>,
-    /// What it means, for people.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// An event of a type: something that happened, with a value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EventSettings {
-    /// Kind of its value.
-    #[serde(rename = "type")]
-    pub kind: KindName,
-    /// What it means, for people.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// Where the other end of a relationship is from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RelationshipFrom {
-    /// A column of the roster.
-    pub roster: String,
-}
-
-/// A relationship to other twins, by their ids.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RelationshipSettings {
-    /// The type, or kind of thing, at the other end.
-    pub to: String,
-    /// Where the id at the other end is from.
-    #[serde(default)]
-    pub from: Option<RelationshipFrom>,
-    /// What it means, for people.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// An action that the physical twin can carry out. Declared only, for now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ActionSettings {
-    /// What it takes.
-    #[serde(default)]
-    pub input: Option<PropertySettings>,
-    /// What it means, for people.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// The model of a type, as a user writes it.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(default)]
-pub struct ModelSettings {
-    /// Static facts of a twin, by name.
-    pub attributes: IndexMap<String, KindName>,
-    /// Properties by name.
-    pub properties: IndexMap<String, PropertySettings>,
-    /// Events by name.
-    pub events: IndexMap<String, EventSettings>,
-    /// Relationships by name.
-    pub relationships: IndexMap<String, RelationshipSettings>,
-    /// Actions by name.
-    pub actions: IndexMap<String, ActionSettings>,
-}
 
 /// Kind of a property, compiled.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,6 +96,8 @@ pub struct Model {
     pub attributes: Vec<(String, KindName)>,
     /// Relationships that the roster tells, behind the attributes of a row.
     pub relationships: Vec<Relationship>,
+    /// Relationships that are values of properties.
+    pub links: Vec<Link>,
 }
 
 /// A relationship, compiled.
@@ -228,6 +109,17 @@ pub struct Relationship {
     pub to: String,
     /// The roster's column with the id at the other end.
     pub column: String,
+}
+
+/// A relationship whose other end a property names, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// The type, or kind of thing, at the other end.
+    pub to: String,
+    /// The property.
+    pub property: u16,
 }
 
 impl Model {
@@ -257,6 +149,18 @@ impl Model {
             let known = self.events.iter().map(String::as_str);
             Problem::new(format!("there is no event `{name}`"), suggestion(name, known))
         })
+    }
+
+    /// The number of a property of kind string or enum.
+    fn require_text(&self, name: &str) -> Result<u16, Problem> {
+        let index = self.require_property(name)?;
+        match self.properties[usize::from(index)].kind {
+            Kind::String | Kind::Enum(_) => Ok(index),
+            _ => Err(Problem::new(
+                format!("the property `{name}` is no text, as ids are"),
+                "name a property of type string or enum",
+            )),
+        }
     }
 
     /// The number of a property of kind double, integer or boolean.
@@ -318,20 +222,31 @@ pub fn compile(settings: &ModelSettings) -> Result<Model, Vec<Problem>> {
             }
         }
     }
-    if problems.is_empty() {
-        let relationships = settings.relationships.iter().filter_map(|(name, one)| {
-            let column = one.from.as_ref()?.roster.clone();
-            Some(Relationship { name: name.clone(), to: one.to.clone(), column })
-        });
-        Ok(Model {
-            properties,
-            events: settings.events.keys().cloned().collect(),
-            attributes: settings.attributes.iter().map(|(name, kind)| (name.clone(), *kind)).collect(),
-            relationships: relationships.collect(),
-        })
-    } else {
-        Err(problems)
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    let mut model = Model {
+        properties,
+        events: settings.events.keys().cloned().collect(),
+        attributes: settings.attributes.iter().map(|(name, kind)| (name.clone(), *kind)).collect(),
+        ..Model::default()
+    };
+    for (name, RelationshipSettings { to, from, .. }) in &settings.relationships {
+        let (name, to) = (name.clone(), to.clone());
+        match from {
+            Some(RelationshipFrom::Roster(column)) => {
+                model.relationships.push(Relationship { name, to, column: column.clone() });
+            }
+            Some(RelationshipFrom::Property(property)) => match model.require_text(property) {
+                Ok(property) => model.links.push(Link { name, to, property }),
+                Err(problem) => {
+                    problems.push(problem.under("property").under("from").under(&name).under("relationships"))
+                }
+            },
+            None => {}
+        }
+    }
+    if problems.is_empty() { Ok(model) } else { Err(problems) }
 }
 
 /// Names become columns and JSON keys; a letter or `_` first, then letters, digits, `_`, `-`, `.`.

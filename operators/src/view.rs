@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entanglement::{Lateness, Measure};
 use crate::life_cycle::Phase;
-use crate::model::{Kind, KindName, Value};
+use crate::model::{Kind, KindName, Model, Value};
 use crate::twin::{Twin, TwinType};
 
 /// A twin as it is read.
@@ -282,9 +282,23 @@ pub fn view(id: &str, twin: &Twin, definition: &TwinType, at_us: i64) -> TwinVie
         functions: functions(twin, definition),
         waiting: twin.waiting.counts(),
         attributes: Vec::new(),
-        relationships: Vec::new(),
+        relationships: links(twin, &definition.model),
         events: Vec::new(),
     }
+}
+
+/// Relationships that properties tell.
+fn links(twin: &Twin, model: &Model) -> Vec<Related> {
+    let links = model.links.iter().filter_map(|link| {
+        let kind = &model.properties[usize::from(link.property)].kind;
+        match Held::of(kind, twin.shadow.value(model, link.property)?) {
+            Held::Text(twin) if !twin.is_empty() => {
+                Some(Related { name: link.name.clone(), to: link.to.clone(), twin })
+            }
+            _ => None,
+        }
+    });
+    links.collect()
 }
 
 fn functions(twin: &Twin, definition: &TwinType) -> Vec<FunctionView> {

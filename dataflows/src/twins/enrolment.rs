@@ -143,15 +143,12 @@ impl Twins {
     }
 
     /// A view with what the roster says of its twin.
-    pub(super) fn with_row(&self, view: TwinView, model: &Model) -> TwinView {
-        match self.enrolment.row(&view.summary.twin) {
-            Some(row) => TwinView {
-                attributes: attributes(row, model),
-                relationships: relationships(row, model),
-                ..view
-            },
-            None => view,
+    pub(super) fn with_row(&self, mut view: TwinView, model: &Model) -> TwinView {
+        if let Some(row) = self.enrolment.row(&view.summary.twin) {
+            view.attributes = attributes(row, model);
+            view.relationships.splice(..0, relationships(row, model));
         }
+        view
     }
 }
 

@@ -44,6 +44,31 @@ fn models_are_checked() {
 }
 
 #[test]
+fn relationships_come_from_columns_and_from_properties_that_are_text() {
+    let compiled = |relationships: &str| {
+        let properties = r#"{"line": {"type": "string"}, "t": {"type": "double"}}"#;
+        compile(&ModelSettings {
+            properties: serde_json::from_str(properties).expect("well formed"),
+            relationships: serde_json::from_str(relationships).expect("well formed"),
+            ..ModelSettings::default()
+        })
+    };
+    let good = r#"{"on": {"to": "line", "from": {"property": "line"}}, "in": {"to": "hall", "from": {"roster": "h"}},
+                   "beside": {"to": "press"}}"#;
+    let model = compiled(good).expect("it is good");
+    assert_eq!(model.links, [Link { name: "on".into(), to: "line".into(), property: 0 }]);
+    assert_eq!(model.relationships.len(), 1);
+    for (property, expected) in
+        [("t", "the property `t` is no text, as ids are"), ("l", "there is no property `l`")]
+    {
+        let bad = format!(r#"{{"on": {{"to": "line", "from": {{"property": "{property}"}}}}}}"#);
+        let problems = compiled(&bad).expect_err("it is bad");
+        assert_eq!(problems[0].path.join("."), "relationships.on.from.property");
+        assert_eq!(problems[0].message, expected);
+    }
+}
+
+#[test]
 fn a_name_that_is_not_there_is_suggested() {
     let settings = ModelSettings {
         properties: serde_json::from_str(
