@@ -13,7 +13,7 @@ mod encoder;
 use std::hint::black_box;
 
 use bytes::Bytes;
-use common::{Job, Messages, argument, cpu_seconds};
+use common::{Job, Messages, argument, cpu_seconds, stream_of};
 use encoder::{DOUBLE, Metric, bd_seq, payload};
 use operators::batch::EventBatch;
 use operators::bus::Bus;
@@ -41,19 +41,23 @@ struct Case {
     rates: Vec<f64>,
 }
 
-fn json() -> Case {
-    let (_, decoder) = Job::default().compile();
+/// The paper's device, beside so many types whose devices are silent.
+fn json(name: &'static str, others: u16) -> Case {
+    let (definition, _) = Job::default().compile();
+    let route = |twin_type: u16, topic: &str| {
+        let stream = stream_of(topic);
+        let plan = StreamPlan::compile(&stream, &definition.model, Bus::Levels).expect("the stream is good");
+        Route { twin_type, stream: 0, plan }
+    };
+    let silent = (0..others).map(|other| route(other + 1, &format!("device/{{twin}}/type-{other}/state")));
+    let all = silent.chain([route(0, "device/{twin}/telemetry/device_state")]).collect();
+    let decoder = Decoder::new(0, all);
     let messages = Messages::new(DEVICES, MESSAGES);
     let message = |number| {
         let message = messages.message(number, 1);
         (message.topic, message.payload)
     };
-    Case {
-        name: "json, the paper's device",
-        decoder,
-        messages: (0..MESSAGES as u64).map(message).collect(),
-        rates: Vec::new(),
-    }
+    Case { name, decoder, messages: (0..MESSAGES as u64).map(message).collect(), rates: Vec::new() }
 }
 
 fn sparkplug(name: &'static str, edges: usize) -> Case {
@@ -153,7 +157,8 @@ impl Case {
 fn main() {
     let runs = argument("--runs").map_or(9, |runs| runs.parse().expect("--runs is a number"));
     let mut cases = [
-        json(),
+        json("json, the paper's device", 0),
+        json("the same beside 100 silent types", 100),
         sparkplug("sparkplug_b, one edge node", 1),
         sparkplug("sparkplug_b, an edge node a device", DEVICES),
     ];

@@ -33,6 +33,8 @@ pub struct Job {
     pub interval: Option<Duration>,
     /// The bus that its messages come by.
     pub bus: Bus,
+    /// Whether its devices say that they are there, on `device/{twin}/status`.
+    pub presence: bool,
 }
 
 impl Default for Job {
@@ -47,6 +49,7 @@ impl Default for Job {
                     .into(),
             interval: None,
             bus: Bus::Levels,
+            presence: false,
         }
     }
 }
@@ -70,18 +73,14 @@ impl Job {
             !["smooth", "temperature_f"].contains(&name.as_str()) || augmentation.contains_key(name)
         });
         let model = compile(&settings).expect("the model is good");
-        let stream: StreamSettings = serde_json::from_str(&format!(
-            r#"{{"from": "memory", "topics": ["{}"],
-                "at": {{"pointer": "/timestamp", "format": "unix_ms"}},
-                "properties": {{"temperature": "/data/iot.sensor.temperature", "energy": "/data/iot.sensor.energy"}},
-                "expected_rate": "{}"}}"#,
-            match self.bus {
-                Bus::Levels | Bus::LevelsAndHeaders => "device/{twin}/telemetry/device_state",
-                Bus::Records => RECORDS_TOPIC,
-            },
-            self.rate
-        ))
-        .expect("well formed");
+        let topic = match self.bus {
+            Bus::Levels | Bus::LevelsAndHeaders => "device/{twin}/telemetry/device_state",
+            Bus::Records => RECORDS_TOPIC,
+        };
+        let stream = StreamSettings {
+            expected_rate: serde_json::from_value(self.rate.clone().into()).expect("a rate"),
+            ..stream_of(topic)
+        };
         let entanglement: EntanglementSettings =
             serde_json::from_str(&self.entanglement).expect("well formed");
         let plan = StreamPlan::compile(&stream, &model, self.bus).expect("the stream is good");
@@ -94,9 +93,11 @@ impl Job {
             terms: Terms::compile(&entanglement, &[rate]).expect("the terms are good"),
             sources: vec![0],
             streams: vec![StreamOf { name: "telemetry".into(), source: 0 }],
-            presence: None,
+            presence: self.presence.then(|| StreamOf { name: "presence".into(), source: 0 }),
         };
-        let decoder = Decoder::new(0, vec![Route { twin_type: 0, stream: 0, plan }]);
+        let route = |stream, plan| Route { twin_type: 0, stream, plan };
+        let presence = self.presence.then(|| route(1, presence()));
+        let decoder = Decoder::new(0, [route(0, plan)].into_iter().chain(presence).collect());
         (definition, decoder)
     }
 
@@ -138,6 +139,24 @@ impl Job {
             limits: Limits::default(),
         }
     }
+}
+
+/// The stream of the paper's device, on this topic.
+pub fn stream_of(topic: &str) -> StreamSettings {
+    let text = format!(
+        r#"{{"from": "memory", "topics": ["{topic}"],
+            "at": {{"pointer": "/timestamp", "format": "unix_ms"}},
+            "properties": {{"temperature": "/data/iot.sensor.temperature", "energy": "/data/iot.sensor.energy"}},
+            "expected_rate": "none"}}"#
+    );
+    serde_json::from_str(&text).expect("well formed")
+}
+
+fn presence() -> StreamPlan {
+    let settings =
+        r#"{"from": "memory", "topic": "device/{twin}/status", "up": "online", "down": "offline"}"#;
+    let settings = serde_json::from_str(settings).expect("well formed");
+    StreamPlan::compile_presence(&settings, Bus::Levels).expect("presence is good")
 }
 
 /// The topic of messages that come as records.

@@ -14,6 +14,7 @@ mod json;
 mod list;
 mod plan;
 mod presence;
+mod routes;
 pub(crate) mod scalar;
 mod senml;
 mod settings;
@@ -40,6 +41,7 @@ use crate::bus::Bus;
 use crate::time::ArrivalTime;
 use element::Taken;
 use plan::Captured;
+use routes::Routes;
 use sparkplug::{Mapped, Sparkplug};
 use twin_id::Record;
 
@@ -132,7 +134,7 @@ impl Route {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     source: u16,
-    routes: Vec<Route>,
+    routes: Routes,
     headers: Vec<String>,
     scratch: Scratch,
     /// What is remembered of edge nodes, where streams read Sparkplug.
@@ -148,6 +150,8 @@ struct Scratch {
     fields: csv::Fields,
     /// The metrics of a message that a stream maps.
     mapped: Vec<Mapped>,
+    /// Places of the streams that may take a message.
+    places: Vec<usize>,
 }
 
 impl Decoder {
@@ -165,13 +169,14 @@ impl Decoder {
                 groups.push(metrics.group().to_owned());
             }
         }
-        Self { source, routes, headers, scratch: Scratch::default(), sparkplug: Sparkplug::new(groups) }
+        let (routes, sparkplug) = (Routes::new(routes), Sparkplug::new(groups));
+        Self { source, routes, headers, scratch: Scratch::default(), sparkplug }
     }
 
     /// The filters to subscribe to, each once.
     pub fn filters(&self) -> Vec<String> {
         let mut filters = Vec::new();
-        for route in &self.routes {
+        for route in self.routes.all() {
             for pattern in &route.plan.patterns {
                 let filter = pattern.filter();
                 if !filters.contains(&filter) {
@@ -192,12 +197,13 @@ impl Decoder {
     /// payloads or records, or one topic speaks of two twins, it is the same for all. (A source of records
     /// deals its lanes out by partition.)
     pub fn lane_key(&self) -> LaneKey {
+        let routes = self.routes.all();
         let beside_topic = |route: &Route| match &route.plan.twin {
             TwinSource::Payload => true,
             TwinSource::Template(template) => route.plan.bus == Bus::Records || template.has_headers(),
         };
         let ambiguous = |(index, route): (usize, &Route)| {
-            self.routes[..index].iter().any(|other| match (route.is_of_nodes(), other.is_of_nodes()) {
+            routes[..index].iter().any(|other| match (route.is_of_nodes(), other.is_of_nodes()) {
                 // All of an edge node has one lane.
                 (true, true) => false,
                 // It is the lane of other streams of their twins only if there is but one.
@@ -205,13 +211,13 @@ impl Decoder {
                 _ => other.plan.twin != route.plan.twin && other.plan.overlaps(&route.plan),
             })
         };
-        let one_lane = self.routes.iter().any(beside_topic) || self.routes.iter().enumerate().any(ambiguous);
-        LaneKey { routes: if one_lane { Vec::new() } else { self.routes.clone() } }
+        let one_lane = routes.iter().any(beside_topic) || routes.iter().enumerate().any(ambiguous);
+        LaneKey { routes: if one_lane { Routes::default() } else { self.routes.clone() } }
     }
 
     /// Whether some stream takes messages of this topic.
     pub fn takes(&self, topic: &str) -> bool {
-        self.routes.iter().any(|route| route.plan.takes(topic, &mut Captured::default()))
+        self.routes.all().iter().any(|route| route.plan.takes(topic, &mut Captured::default()))
     }
 
     /// Appends the events of a message to `events`, and what is wrong to `dead_letters`.
@@ -246,7 +252,9 @@ impl Decoder {
         }
         let mut captured = Captured::default();
         let mut is_taken = false;
-        for route in &self.routes {
+        let mut places = std::mem::take(&mut self.scratch.places);
+        self.routes.candidates(topic, &mut places);
+        for route in places.iter().map(|place| &self.routes.all()[*place]) {
             if route.plan.takes(topic, &mut captured) {
                 is_taken = true;
                 let taken = Taken { route, message, captured: &captured };
@@ -254,7 +262,8 @@ impl Decoder {
                 format.decode(taken, &self.sparkplug, &mut self.scratch, events, &mut refuse);
             }
         }
-        let streams = self.routes.iter().filter_map(|route| route.plan.format.metrics());
+        self.scratch.places = places;
+        let streams = self.routes.all().iter().filter_map(|route| route.plan.format.metrics());
         if self.sparkplug.is_unmapped(topic, streams) {
             refuse("no stream maps a metric of this birth certificate".into(), message.payload);
         }
@@ -285,7 +294,8 @@ impl Decoder {
 /// See [`Decoder::lane_key`].
 #[derive(Clone, Debug)]
 pub struct LaneKey {
-    routes: Vec<Route>,
+    /// None where all has one lane.
+    routes: Routes,
 }
 
 impl LaneKey {
@@ -295,20 +305,19 @@ impl LaneKey {
             return 0;
         };
         let mut captured = Vec::new();
-        for route in &self.routes {
-            let Some(index) = route.plan.matching(topic, &mut captured) else { continue };
+        let key = self.routes.find_map(topic, |route| {
+            let index = route.plan.matching(topic, &mut captured)?;
             if route.is_of_nodes() {
                 // The edge node is the first capture of all topics of Sparkplug.
-                return crate::id::hash(captured.first().copied().unwrap_or_default().as_bytes());
+                return Some(crate::id::hash(captured.first().copied().unwrap_or_default().as_bytes()));
             }
-            if let TwinSource::Template(template) = &route.plan.twin {
-                let mut id = String::new();
-                // Only records can lack a part of their id, and those have one lane.
-                let _ = template.fill(index, &captured, Record::default(), &mut id);
-                return crate::id::hash(id.as_bytes());
-            }
-        }
-        0
+            let TwinSource::Template(template) = &route.plan.twin else { return None };
+            let mut id = String::new();
+            // Only records can lack a part of their id, and those have one lane.
+            let _ = template.fill(index, &captured, Record::default(), &mut id);
+            Some(crate::id::hash(id.as_bytes()))
+        });
+        key.unwrap_or(0)
     }
 }
 

@@ -24,8 +24,9 @@ pub struct TopicPattern {
     takes_rest: bool,
 }
 
+/// A level of a pattern.
 #[derive(Clone, Debug, PartialEq)]
-enum Level {
+pub(super) enum Level {
     Exactly(String),
     Any,
     Capture(String),
@@ -104,6 +105,15 @@ impl TopicPattern {
     /// The group in which its messages are dealt out, where they are.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
+    }
+
+    pub(super) fn levels(&self) -> impl Iterator<Item = &Level> {
+        self.levels.iter()
+    }
+
+    /// Whether it takes all below its levels as well.
+    pub(super) fn takes_rest(&self) -> bool {
+        self.takes_rest
     }
 
     /// The names of the captures, in order.
