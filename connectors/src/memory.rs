@@ -19,6 +19,15 @@ const LANE_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a sink holds.
 const SINK_BYTES_MAX: usize = 16 << 20;
 
+/// What a source hands over at once.
+#[derive(Debug)]
+pub enum Handed {
+    /// Messages.
+    Messages(Vec<RawMessage>),
+    /// That it is lost, or back.
+    News(Intake),
+}
+
 /// Starts a source that yields the messages of `batches`, then ends. A batch is handed over at once,
 /// as what a real source takes from its socket. Arrivals and topics are taken as they are.
 pub fn source(
@@ -38,6 +47,18 @@ pub fn source_from(
     lane_of: LaneOf,
     begin: u64,
     batches: impl Iterator<Item = Vec<RawMessage>> + Send + 'static,
+    committed: impl FnMut(u64) + Send + 'static,
+) -> io::Result<SourceHandle> {
+    source_with_news(name, lanes, lane_of, begin, batches.map(Handed::Messages), committed)
+}
+
+/// The same for a source that may be lost, and come back.
+pub fn source_with_news(
+    name: &str,
+    lanes: usize,
+    lane_of: LaneOf,
+    begin: u64,
+    batches: impl Iterator<Item = Handed> + Send + 'static,
     mut committed: impl FnMut(u64) + Send + 'static,
 ) -> io::Result<SourceHandle> {
     let (mut lanes, receivers) = Lanes::new(lanes, LANE_BYTES_MAX, lane_of);
@@ -53,7 +74,14 @@ pub fn source_from(
             if let Some(told) = asked.take_committed() {
                 committed(told.released.number());
             }
-            for message in batch {
+            let messages = match batch {
+                Handed::Messages(messages) => messages,
+                Handed::News(news) => {
+                    lanes.push_first(news);
+                    Vec::new()
+                }
+            };
+            for message in messages {
                 newest_us = newest_us.max(Some(message.arrived_at_us));
                 taken += 1;
                 counted.add(1, message.payload.len() as u64);

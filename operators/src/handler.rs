@@ -38,9 +38,27 @@ pub struct Handled {
     pub change: u32,
     /// The twin was updated since its last sample.
     wants_sample: bool,
+    /// How long before it was consolidated that had arrived by which the twin was heard last, in units of [`LAG_US`],
+    /// rounded up. It is of no use after a restart, when sources are found anew.
+    #[serde(skip)]
+    lag: u16,
 }
 
+/// Unit of the time that a message waits before it is consolidated, microseconds.
+const LAG_US: i64 = 10_000;
+
 impl Handled {
+    /// The twin is heard by what arrived then.
+    fn note_arrival(&mut self, physical: &Physical<'_>) {
+        let lag_us = physical.digital_at.0.saturating_sub(physical.event.head.arrived_at.0).max(0);
+        self.lag = u16::try_from(lag_us.saturating_add(LAG_US - 1) / LAG_US).unwrap_or(u16::MAX);
+    }
+
+    /// The earliest that it can have arrived by which the twin was heard at this time; none where it waited for long.
+    fn arrived_us(&self, heard_us: i64) -> Option<i64> {
+        (self.lag < u16::MAX).then(|| heard_us.saturating_sub(i64::from(self.lag) * LAG_US))
+    }
+
     /// Checks that what was decoded is of a twin with so many updates.
     pub(crate) fn check(&self, updates: u64) -> Result<(), SnapshotError> {
         let digital_us = self.digital_at.0;
@@ -60,6 +78,7 @@ impl Default for Handled {
             wake_us: NEVER_US,
             change: 0,
             wants_sample: false,
+            lag: 0,
         }
     }
 }
@@ -199,6 +218,7 @@ pub fn consolidate(
     } else if shadowed.observed && *binds && !is_before_down(twin, physical) {
         hastens |= twin.entanglement.come_up(at_us);
         transitions[0] = twin.life_cycle.heard(at_us, Reason::Heard);
+        twin.handled.note_arrival(physical);
         twin.entanglement.bind(at_us);
     }
     let measure = twin.entanglement.measure(at_us, terms);
@@ -295,7 +315,8 @@ pub fn tick(id: &str, twin: &mut Twin, definition: &TwinType, now_us: i64, out: 
     }
 }
 
-/// All sources of the twin were lost at `at_us` (rules 5.4, 5.5).
+/// All sources of the twin were lost at `at_us` (rules 5.4, 5.5). One that was heard by what arrived after that stays
+/// bound: the source was back before the news of its loss had come.
 pub fn source_lost(
     id: &str,
     twin: &mut Twin,
@@ -305,6 +326,10 @@ pub fn source_lost(
     out: &mut impl DigitalEvents,
 ) {
     let terms = definition.terms_of(twin);
+    let heard_us = twin.life_cycle.heard_us();
+    if twin.handled.arrived_us(heard_us).is_some_and(|arrived_us| arrived_us > at_us) {
+        return;
+    }
     let at_us = at_us.max(twin.handled.digital_at.0);
     tick(id, twin, definition, at_us, out);
     if let Some(transition) = twin.life_cycle.unbind(at_us, Reason::SourceLost, Some(incident)) {

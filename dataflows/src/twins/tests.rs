@@ -394,6 +394,35 @@ fn rule_5_4_a_twin_that_took_a_backlog_before_the_news_of_the_loss_came_is_unbou
 }
 
 #[test]
+fn rule_5_4_a_twin_that_was_heard_after_the_loss_before_the_news_of_it_came_stays_bound() {
+    check(
+        worker(10),
+        "
+        at 1s press a b
+        at 3s press a arrived 2.5s
+        lost 0 at 2s incident 7
+        restored 0
+        walk 9
+        survey
+        ",
+        expect![[r#"
+            at 1s press a b
+              01.000 a unbound -> bound heard
+              01.000 a bound -> entangled fresh
+              01.000 b unbound -> bound heard
+              01.000 b bound -> entangled fresh
+            at 3s press a arrived 2.5s
+            lost 0 at 2s incident 7
+            restored 0
+            walk 9
+              02.000 b entangled -> unbound source_lost incident 7
+            survey
+              survey 5: 2 twins, by phase [1, 0, 1, 0, 0, 0], 3 events, 0 dead letters, 13 digital events
+        "#]],
+    );
+}
+
+#[test]
 fn rule_5_4_only_the_loss_of_all_its_sources_unbinds_a_twin() {
     check(
         worker(10),

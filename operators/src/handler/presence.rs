@@ -26,6 +26,7 @@ pub(super) fn presence(
         return None;
     }
     twin.entanglement.bind(at_us);
+    twin.handled.note_arrival(physical);
     twin.life_cycle.heard(at_us, Reason::Up)
 }
 

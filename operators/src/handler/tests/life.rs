@@ -148,7 +148,8 @@ fn rule_5_4_a_loss_of_the_past_is_stamped_no_earlier_than_the_twins_last_update(
     check(
         press(r#""settle": "1s""#),
         "
-        at 0s..3s every 1s quiet update t=1
+        at 0s..2s every 1s quiet update t=1
+        at 3s quiet update t=1 compute 600ms
         at 2.5s lost 7
         at 60s tick
         ",
@@ -158,8 +159,8 @@ fn rule_5_4_a_loss_of_the_past_is_stamped_no_earlier_than_the_twins_last_update(
             1s         lifecycle change 3 revision 1 bound -> entangled fresh
             1s         entanglement change 4 revision 1 T 1.000 R 1.000 odte 1.000, 1.0 of 1.0, transport 0ms compute 0ms
             3s         lifecycle change 5 revision 4 entangled -> unbound source_lost incident 7
-            3s         entanglement change 6 revision 4 T 1.000 R 1.000 odte 1.000, 4.0 of 3.0, transport 0ms compute 0ms
-            10s        entanglement change 7 revision 4 T 1.000 R 0.400 odte 0.400, 4.0 of 10.0, transport 0ms compute 0ms
+            3s         entanglement change 6 revision 4 T 1.000 R 1.000 odte 1.000, 4.0 of 3.0, transport 0ms compute 150ms
+            10s        entanglement change 7 revision 4 T 1.000 R 0.400 odte 0.400, 4.0 of 10.0, transport 0ms compute 150ms
         "#]],
     );
 }
