@@ -27,8 +27,15 @@ impl Collecting {
         }
     }
 
-    /// Takes a twin into account.
-    pub(crate) fn add(&mut self, id: &str, twin: &Twin, definition: &TwinType, at_us: i64) {
+    /// Takes a twin into account; `attributes` are looked for only where they are asked for.
+    pub(crate) fn add(
+        &mut self,
+        id: &str,
+        twin: &Twin,
+        definition: &TwinType,
+        attributes: impl FnOnce() -> Vec<(String, String)>,
+        at_us: i64,
+    ) {
         match self {
             Self::Survey(answer) => answer.add(id, twin, definition, at_us),
             Self::List(selection, first) => {
@@ -53,6 +60,7 @@ impl Collecting {
                         Group {
                             cause: summary.cause,
                             prefix: prefix(id).to_owned(),
+                            shared: attributes(),
                             twins: 1,
                             since_us: twin.life_cycle.since_us(),
                             named: vec![summary.twin],
@@ -109,9 +117,46 @@ pub(super) fn add_group(groups: &mut Vec<Group>, group: Group) {
         },
     };
     let into = &mut groups[place];
+    into.shared.retain(|attribute| group.shared.contains(attribute));
     into.twins += group.twins;
     into.since_us = into.since_us.min(group.since_us);
     into.named.extend(group.named);
     into.named.sort_unstable();
     into.named.truncate(NAMED_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use operators::view::Cause;
+
+    use super::*;
+
+    #[test]
+    fn a_group_has_the_attributes_that_all_of_its_twins_share() {
+        let mut groups = Vec::new();
+        let of = |twin: &str, hall: &str, attributes: &[(&str, &str)]| Group {
+            cause: Cause::Silent,
+            twin_type: "press".into(),
+            prefix: hall.into(),
+            shared: attributes.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            twins: 1,
+            since_us: 7,
+            named: vec![twin.into()],
+        };
+        for group in [
+            of("n-1", "n", &[("hall", "north"), ("class", "servo")]),
+            of("n-2", "n", &[("hall", "north"), ("class", "hydraulic")]),
+            of("s-1", "s", &[("hall", "south"), ("class", "servo")]),
+            of("n-3", "n", &[("hall", "north"), ("class", "servo")]),
+            of("x-1", "x", &[("hall", "north")]),
+            // The roster does not name it.
+            of("x-2", "x", &[]),
+        ] {
+            add_group(&mut groups, group);
+        }
+        let found = groups.iter().map(|one| (one.twins, one.shared.clone()));
+        let north = ("hall".to_owned(), "north".to_owned());
+        let south = [("hall".to_owned(), "south".to_owned()), ("class".to_owned(), "servo".to_owned())];
+        assert_eq!(found.collect::<Vec<_>>(), [(3, vec![north]), (1, south.to_vec()), (2, Vec::new())]);
+    }
 }

@@ -87,6 +87,8 @@ pub struct Group {
     pub twin_type: String,
     /// What their ids begin with, up to the last `-`, `_`, `.`, `:` or `/`; empty where it is nothing.
     pub prefix: String,
+    /// The attributes that all of them have, with their values as the roster writes them.
+    pub shared: Vec<(String, String)>,
     /// How many.
     pub twins: u64,
     /// Since when the first of them is in its phase, microseconds since 1970.

@@ -56,6 +56,16 @@ impl Enrolment {
         Facts::of(definition.sees_facts().then(|| self.row(id)).flatten())
     }
 
+    /// The attributes of a twin, as the roster writes them.
+    pub(super) fn attributes(&self, id: &str, model: &Model) -> Vec<(String, String)> {
+        let Some(row) = (!model.attributes.is_empty()).then(|| self.row(id)).flatten() else {
+            return Vec::new();
+        };
+        let cell =
+            |(place, (name, _)): (usize, &(String, _))| Some((name.clone(), row.cell(place)?.to_owned()));
+        model.attributes.iter().enumerate().filter_map(cell).collect()
+    }
+
     /// How many rows there are, of all workers.
     pub(super) fn len(&self) -> usize {
         self.roster.len()

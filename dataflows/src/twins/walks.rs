@@ -146,7 +146,9 @@ impl Twins {
                 }
                 Purpose::Ask(_, collecting) => {
                     if let Some((id, twin)) = self.bins.get(slot) {
-                        collecting.add(id, twin, &self.types[usize::from(twin.twin_type)], now_us);
+                        let definition = &self.types[usize::from(twin.twin_type)];
+                        let attributes = || self.enrolment.attributes(id, &definition.model);
+                        collecting.add(id, twin, definition, attributes, now_us);
                     }
                 }
             }

@@ -379,6 +379,8 @@ pub struct GroupView {
     twin_type: String,
     /// What their ids begin with.
     prefix: String,
+    /// The attributes that all of them have, as the roster writes them.
+    attributes: BTreeMap<String, String>,
     twins: u64,
     /// Since when the first of them is in its phase.
     since: String,
@@ -393,6 +395,7 @@ impl From<Group> for GroupView {
             cause: group.cause.word(),
             twin_type: group.twin_type,
             prefix: group.prefix,
+            attributes: group.shared.into_iter().collect(),
             twins: group.twins,
             since: instant(group.since_us),
             named: group.named,

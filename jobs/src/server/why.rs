@@ -67,7 +67,12 @@ pub(super) fn of_group(group: &Group) -> String {
         0 => String::new(),
         since_us => format!(" since {}", clock(since_us)),
     };
-    format!("{}{since}: {count} {of}", group.cause.word().replace('_', " "))
+    let shared = group.shared.iter().map(|(name, value)| format!("{name} {value}"));
+    let shared = match shared.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        shared => format!(" with {shared}"),
+    };
+    format!("{}{since}: {count} {of}{shared}", group.cause.word().replace('_', " "))
 }
 
 /// The time of day of an instant, to the second.
@@ -183,8 +188,15 @@ mod tests {
             twins: 31,
             since_us: 7_987_000_000,
             named: Vec::new(),
+            shared: Vec::new(),
         };
         assert_eq!(of_group(&group), "late in transport since 02:13:07: 31 twins `gw-3…` of type press");
+        let shared = vec![("hall".to_owned(), "north".to_owned()), ("floor".to_owned(), "2".to_owned())];
+        let in_a_hall = Group { shared, ..group.clone() };
+        assert_eq!(
+            of_group(&in_a_hall),
+            "late in transport since 02:13:07: 31 twins `gw-3…` of type press with hall north, floor 2"
+        );
         let one = Group { twins: 1, prefix: String::new(), since_us: 0, ..group };
         assert_eq!(of_group(&one), "late in transport: 1 twin of type press");
     }
