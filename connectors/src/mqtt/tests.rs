@@ -334,6 +334,40 @@ fn a_session_that_is_taken_over_is_named() {
     assert!(source.stats.takeovers.load(Ordering::Relaxed) >= 1);
 }
 
+/// A broker of MQTT 5 may send a topic once, and its number from then on.
+#[test]
+fn a_topic_alias_of_the_broker_is_put_back_into_its_topic() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut bytes = [0; 200];
+        let count = stream.read(&mut bytes).expect("a CONNECT");
+        // Topic alias maximum: how many the client takes.
+        assert!(bytes[..count].windows(3).any(|part| part == [0x22, 0, 64]), "{:?}", &bytes[..count]);
+        // CONNACK; SUBACK with the packet id of the SUBSCRIBE.
+        stream.write_all(&[0x20, 3, 0, 0, 0]).expect("it listens");
+        _ = stream.read(&mut bytes).expect("a SUBSCRIBE");
+        stream.write_all(&[0x90, 4, bytes[2], bytes[3], 0, 0]).expect("it listens");
+        for (topic, payload) in [("alias/a", b'1'), ("alias/b", b'2'), ("", b'3')] {
+            let alias = if topic == "alias/b" { 2 } else { 1 };
+            let mut body = vec![0, topic.len() as u8];
+            body.extend_from_slice(topic.as_bytes());
+            body.extend_from_slice(&[3, 0x23, 0, alias, payload]);
+            stream.write_all(&[0x30, body.len() as u8]).expect("it listens");
+            stream.write_all(&body).expect("it listens");
+        }
+        // Until the client has gone.
+        while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    });
+    let settings = MqttSettings { version: Version::V5, ..settings(port) };
+    let source = open_source(&settings, "alias", 1);
+    for (topic, payload) in [("alias/a", "1"), ("alias/b", "2"), ("alias/a", "3")] {
+        let message = next_message(&source, 0);
+        assert_eq!((&message.topic[..], &message.payload[..]), (topic.as_bytes(), payload.as_bytes()));
+    }
+}
+
 /// Stands between a client and the broker; closed, it refuses and cuts connections.
 struct Proxy {
     address: SocketAddr,
