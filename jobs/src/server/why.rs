@@ -84,7 +84,11 @@ fn clock(at_us: i64) -> String {
 /// How a clock stands whose offset is this (rule 3.5).
 fn skew(offset_us: i64) -> String {
     let word = if offset_us < 0 { "ahead" } else { "behind" };
-    format!("{} {word}", duration(offset_us.saturating_abs()))
+    let hours = offset_us.unsigned_abs() as f64 / 3_600e6;
+    match hours {
+        2.0.. => format!("{} h {word}", trimmed(hours)),
+        _ => format!("{} {word}", duration(offset_us.saturating_abs())),
+    }
 }
 
 /// A duration in the unit that people would choose.
@@ -176,6 +180,19 @@ mod tests {
             (Cause::Over, "done since 02:13:07: it takes no more updates"),
         ] {
             assert_eq!(of_twin(&twin(cause)), expected);
+        }
+    }
+
+    #[test]
+    fn a_skew_has_the_unit_that_people_would_choose() {
+        for (offset_us, expected) in [
+            (-10_799_998_976, "3 h ahead"),
+            (-90_000_000, "90 s ahead"),
+            (1_234_000, "1.23 s behind"),
+            (691_200_000_000, "192 h behind"),
+            (i64::MIN, "2562047788.02 h ahead"),
+        ] {
+            assert_eq!(skew(offset_us), expected);
         }
     }
 
