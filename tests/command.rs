@@ -68,6 +68,9 @@ fn usage_that_cannot_work() {
         &["run", "job.yaml", "--hosts", "nowhere", "--process", "0"],
         &["simulate", "--broker", "localhost"],
         &["simulate", "--broker", "mqtt://localhost", "--rate", "1"],
+        &["simulate", "--broker", "mqtt://localhost", "--topic", "device/state"],
+        &["init", "--user", "me"],
+        &["init", "--ca", "ca.pem", "new.yaml"],
     ] {
         let ended = run(folder.path(), arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

@@ -58,6 +58,9 @@ pub(super) fn execute(arguments: &InitArguments) -> Result<(), Failure> {
             }
             write(&file, &draft(url, arguments)?)
         }
+        None if arguments.login.user.is_some() || arguments.login.ca.is_some() => {
+            Err(Failure::Usage("--user and --ca are of a broker: name it with --from mqtt://host".into()))
+        }
         None => {
             let job = if arguments.kafka { FIRST_KAFKA_JOB } else { FIRST_JOB };
             write(&file.cloned().unwrap_or_else(|| FIRST.into()), job)
