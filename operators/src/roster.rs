@@ -202,6 +202,12 @@ impl<'a> Facts<'a> {
         let (_, kind) = model.attributes.get(place)?;
         Some(Held::read(*kind, self.0?.cell(place)?))
     }
+
+    /// The attributes that have a value, by their names.
+    pub fn attributes(self, model: &Model) -> impl Iterator<Item = (&str, Held)> {
+        let names = model.attributes.iter().map(|(name, _)| name.as_str());
+        names.enumerate().filter_map(move |(place, name)| Some((name, self.attribute(model, place)?)))
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use operators::model::Model;
 use operators::roster::{Facts, Roster, Row};
 use operators::twin::{Twin, TwinType};
-use operators::view::{Held, Related, TwinView};
+use operators::view::{Related, TwinView};
 use tracing::warn;
 
 use super::Twins;
@@ -155,20 +155,12 @@ impl Twins {
     /// A view with what the roster says of its twin.
     pub(super) fn with_row(&self, mut view: TwinView, model: &Model) -> TwinView {
         if let Some(row) = self.enrolment.row(&view.summary.twin) {
-            view.attributes = attributes(row, model);
+            let known = Facts::of(Some(row));
+            view.attributes = known.attributes(model).map(|(name, held)| (name.to_owned(), held)).collect();
             view.relationships.splice(..0, relationships(row, model));
         }
         view
     }
-}
-
-fn attributes(row: Row<'_>, model: &Model) -> Vec<(String, Held)> {
-    let known = model
-        .attributes
-        .iter()
-        .enumerate()
-        .filter_map(|(place, (name, kind))| Some((name.clone(), Held::read(*kind, row.cell(place)?))));
-    known.collect()
 }
 
 fn relationships(row: Row<'_>, model: &Model) -> Vec<Related> {

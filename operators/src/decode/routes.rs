@@ -37,35 +37,8 @@ struct Node {
 impl Routes {
     pub(super) fn new(all: Vec<Route>) -> Self {
         let separator = all.first().map_or('/', |route| route.plan.bus.separator());
-        let mut routes = Self { all, nodes: Vec::new(), separator };
-        if routes.all.len() <= FEW {
-            return routes;
-        }
-        routes.nodes.push(Node::default());
-        for place in 0..routes.all.len() {
-            let patterns = routes.all[place].plan.patterns.clone();
-            for pattern in &patterns {
-                let node = pattern.levels().fold(0, |node, level| routes.below(node, level));
-                let node = &mut routes.nodes[node];
-                let places = if pattern.takes_rest() { &mut node.rest } else { &mut node.ends };
-                places.push(place);
-            }
-        }
-        routes
-    }
-
-    /// The node behind a level of a pattern.
-    fn below(&mut self, node: usize, level: &Level) -> usize {
-        let new = self.nodes.len();
-        let node = &mut self.nodes[node];
-        let next = match level {
-            Level::Exactly(text) => *node.exactly.entry(text.as_str().into()).or_insert(new),
-            Level::Any | Level::Capture(_) => *node.any.get_or_insert(new),
-        };
-        if next == new {
-            self.nodes.push(Node::default());
-        }
-        next
+        let nodes = if all.len() > FEW { tree(&all) } else { Vec::new() };
+        Self { all, nodes, separator }
     }
 
     pub(super) fn all(&self) -> &[Route] {
@@ -105,6 +78,31 @@ impl Routes {
             self.follow(*next, rest, places);
         }
     }
+}
+
+fn tree(routes: &[Route]) -> Vec<Node> {
+    let mut nodes = vec![Node::default()];
+    for (place, route) in routes.iter().enumerate() {
+        for pattern in &route.plan.patterns {
+            let end = pattern.levels().fold(0, |node, level| below(&mut nodes, node, level));
+            let places = if pattern.takes_rest() { &mut nodes[end].rest } else { &mut nodes[end].ends };
+            places.push(place);
+        }
+    }
+    nodes
+}
+
+/// The node behind a level of a pattern.
+fn below(nodes: &mut Vec<Node>, node: usize, level: &Level) -> usize {
+    let new = nodes.len();
+    let next = match level {
+        Level::Exactly(text) => *nodes[node].exactly.entry(text.as_str().into()).or_insert(new),
+        Level::Any | Level::Capture(_) => *nodes[node].any.get_or_insert(new),
+    };
+    if next == new {
+        nodes.push(Node::default());
+    }
+    next
 }
 
 #[cfg(test)]

@@ -178,7 +178,8 @@ impl Functions {
                 Takes::Body => {
                     let body = body.get_or_insert_with(|| {
                         let shadow = &*written.shadow;
-                        let told = Told { update: shadow.update(), ..Told::of(occasion, model) };
+                        let Occasion { event, type_name, facts, .. } = *occasion;
+                        let told = Told { event, update: shadow.update(), type_name, model, facts };
                         write_body(&told, shadow, &self.mapped)
                     });
                     hosted.run_body(body, model, written);

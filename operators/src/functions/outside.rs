@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::Occasion;
 use super::call::{CallSettings, OnLate, WAITING_MAX};
 use super::result::Yields;
 use crate::batch::Event;
@@ -92,14 +91,6 @@ pub(crate) struct Told<'a> {
     pub(crate) facts: Facts<'a>,
 }
 
-impl<'a> Told<'a> {
-    /// What is known on an occasion; the update has no number yet.
-    pub(super) fn of(occasion: &Occasion<'a>, model: &'a Model) -> Self {
-        let Occasion { event, type_name, facts, .. } = *occasion;
-        Self { event, update: 0, type_name, model, facts }
-    }
-}
-
 /// Writes what a function outside is told of an update: a JSON object with the shadowed properties (S'), the
 /// attributes, the twin, and the times of the update (rule 6.1).
 pub(crate) fn write_body(told: &Told<'_>, shadow: &Shadow, mapped: &[u16]) -> Vec<u8> {
@@ -158,8 +149,7 @@ fn write_values<'v>(told: &Told<'_>, values: impl Iterator<Item = (u16, Value<'v
 
 fn write_attributes(facts: Facts<'_>, model: &Model, out: &mut Vec<u8>) {
     let mut first = true;
-    for (place, (name, _)) in model.attributes.iter().enumerate() {
-        let Some(held) = facts.attribute(model, place) else { continue };
+    for (name, held) in facts.attributes(model) {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
